@@ -1,0 +1,132 @@
+//! The same bits for any number of threads and ranks, and simulations that agree with bounds.
+
+mod common;
+
+use cobre_core::{CancelToken, Event};
+use cobre_lp::Highs;
+use cobre_sddp::{CutSelection, Job, Policy, Problem, Risk, SelectionMethod};
+use common::ranks::on_ranks;
+use common::{close, options, published, simulate_with, train_with};
+
+/// Every number of a policy, bit by bit.
+fn bits(policy: &Policy) -> Vec<u64> {
+    let mut bits = vec![policy.lower_bound.to_bits()];
+    for node in &policy.nodes {
+        for id in 0..node.cuts.len() as u32 {
+            bits.push(node.cuts.intercept(id).to_bits());
+            bits.extend(node.cuts.coefficients(id).iter().map(|value| value.to_bits()));
+            bits.push(u64::from(node.cuts.is_active(id)));
+        }
+    }
+    bits
+}
+
+fn problems() -> Vec<Problem> {
+    let cvar = Risk::ExpectationCvar { alpha: 0.5, weight: 0.5 };
+    vec![
+        published::first_steps(200.0, cvar, Risk::Expectation),
+        published::problem_5_2(3),
+        published::stock(),
+        published::weekly_cycle(),
+    ]
+}
+
+#[test]
+fn threads_leave_no_trace() {
+    for problem in problems() {
+        let runs: Vec<_> = [1, 2, 3, 8]
+            .map(|threads| {
+                let mut options = options(15, 5);
+                options.threads = threads;
+                options.cut_selection = Some(CutSelection {
+                    method: SelectionMethod::LimitedMemoryLevel1,
+                    check_frequency: 4,
+                    memory_window: Some(10),
+                    tolerance: 0.0,
+                });
+                train_with(&problem, &options).unwrap()
+            })
+            .into();
+        for run in &runs[1..] {
+            assert_eq!(bits(&run.policy), bits(&runs[0].policy));
+            for (record, first) in run.convergence.iter().zip(&runs[0].convergence) {
+                assert_eq!(record.upper_bound.to_bits(), first.upper_bound.to_bits());
+                assert_eq!((record.pivots, record.stage_solves), (first.pivots, first.stage_solves));
+            }
+        }
+        let first = simulate_with(&problem, &runs[0].policy, 30, 1);
+        let second = simulate_with(&problem, &runs[0].policy, 30, 3);
+        assert_eq!(first.1, second.1);
+        let longer = simulate_with(&problem, &runs[0].policy, 45, 2);
+        assert_eq!(first.1, longer.1[..30], "a scenario does not depend on how many there are");
+    }
+}
+
+#[test]
+fn simulated_costs_surround_the_bound() {
+    let mean = Risk::Expectation;
+    let problem = published::first_steps(200.0, mean, mean);
+    let training = train_with(&problem, &options(30, 4)).unwrap();
+    let (simulation, _) = simulate_with(&problem, &training.policy, 2000, 2);
+    let bound = training.policy.lower_bound;
+    // Three and a half standard errors: the seed is fixed, so this holds or it does not.
+    assert!(
+        (simulation.mean_cost - bound).abs() < 3.5 * simulation.half_width / 1.96,
+        "{simulation:?} {bound}"
+    );
+    let weekly = published::weekly_cycle();
+    let training = train_with(&weekly, &options(120, 2)).unwrap();
+    let (simulation, _) = simulate_with(&weekly, &training.policy, 2000, 2);
+    assert!((simulation.mean_cost - 119.166_67).abs() < 3.5 * simulation.half_width / 1.96, "{simulation:?}");
+}
+
+#[test]
+fn selection_changes_work_and_not_the_bound() {
+    let problem = published::problem_5_2(3);
+    for method in [SelectionMethod::Level1, SelectionMethod::LimitedMemoryLevel1] {
+        let mut options = options(150, 2);
+        options.cut_selection =
+            Some(CutSelection { method, check_frequency: 5, memory_window: None, tolerance: 1e-9 });
+        let training = train_with(&problem, &options).unwrap();
+        close(training.policy.lower_bound, 406_712.492_7, 1e-6);
+        let last = training.convergence.last().unwrap();
+        assert!(last.cuts_active < training.policy.total_cuts() as u64, "something was put aside");
+    }
+}
+
+#[test]
+fn ranks_leave_no_trace() {
+    for problem in problems() {
+        let alone = train_with(&problem, &options(10, 5)).unwrap();
+        // Seven ranks for five paths: two have nothing to do but listen.
+        for size in [1, 2, 3, 7] {
+            let runs = on_ranks(size, |rank| {
+                let (cancel, events) = (CancelToken::new(), |_: Event| {});
+                let job = Job { comm: rank, events: &events, cancel: &cancel };
+                cobre_sddp::train::<Highs, _>(&problem, &options(10, 5), &job).unwrap()
+            });
+            for run in runs {
+                assert_eq!(bits(&run.policy), bits(&alone.policy), "{size} ranks");
+                let costs = |training: &cobre_sddp::Training| -> Vec<u64> {
+                    training.convergence.iter().map(|record| record.upper_bound.to_bits()).collect()
+                };
+                assert_eq!(costs(&run), costs(&alone));
+            }
+        }
+    }
+}
+
+#[test]
+fn trouble_on_one_rank_ends_all() {
+    let problem = published::problem_5_2(3);
+    let interrupted = on_ranks(3, |rank| {
+        let cancel = CancelToken::new();
+        if cobre_comm::Communicator::rank(rank) == 1 {
+            cancel.cancel();
+        }
+        let events = |_: Event| {};
+        let job = Job { comm: rank, events: &events, cancel: &cancel };
+        cobre_sddp::train::<Highs, _>(&problem, &options(1000, 4), &job).unwrap().termination.as_str()
+    });
+    assert_eq!(interrupted, ["interrupted"; 3]);
+}
