@@ -4,6 +4,8 @@
 //! An [`LpSolver`] owns one and solves it over and over while a [`CutStore`] grows; a [`Certifier`] turns what the
 //! solver returned into a bound that holds whatever the solver returned.
 
+#![deny(unsafe_code)]
+
 pub mod certificate;
 pub mod cuts;
 pub mod highs;

@@ -35,5 +35,5 @@ pub use risk::Risk;
 pub use simulate::{Simulation, simulate};
 pub use stopping::{Stopping, StoppingMode, StoppingRule};
 pub use train::train;
-pub use training::{IterationRecord, Termination, Training};
+pub use training::{IterationRecord, Termination, TrainFailure, Training};
 pub use trajectory::{Step, Trajectory};

@@ -16,7 +16,7 @@ use crate::policy::Policy;
 use crate::problem::{Node, Problem};
 use crate::selection::{TrialPoints, select};
 use crate::statistics::Statistics;
-use crate::training::{IterationRecord, Termination, Training};
+use crate::training::{IterationRecord, Termination, TrainFailure, Training};
 use crate::workers::Workers;
 
 /// A cut that raises the cost-to-go at its trial point by less than this (relative, 1 at least) is not kept.
@@ -30,37 +30,23 @@ const NEGLIGIBLE: f64 = 1e-10;
 /// complete iteration.
 ///
 /// # Errors
-/// What [`Problem::validate`] finds; [`ErrorKind::OutOfRange`] for options without meaning or a bound on the
+/// With the training up to the last complete iteration: what [`Problem::validate`] finds; [`ErrorKind::OutOfRange`] for options without meaning or a bound on the
 /// cost-to-go that is above it; [`ErrorKind::SolverFailure`] with stage, node, iteration, path and noise when a
 /// stage problem has no solution; [`ErrorKind::BackendFailure`] when ranks cannot talk.
 pub fn train<S: LpSolver, C: Communicator>(
     problem: &Problem,
     options: &TrainOptions,
     job: &Job<'_, C>,
-) -> Result<Training> {
+) -> std::result::Result<Training, TrainFailure> {
     let mut trainer = Trainer::<S, C>::new(problem, options, job)?;
     trainer.announce(Phase::Started, None);
-    let termination = loop {
-        let iteration = trainer.convergence.len() as u64 + 1;
-        let before = trainer.policy.clone_lengths();
-        match trainer.iterate(iteration) {
-            Ok(record) => trainer.convergence.push(record),
-            Err(error) if error.kind() == ErrorKind::Cancelled => {
-                trainer.policy.restore_lengths(&before);
-                break Termination::Interrupted;
-            }
-            Err(error) => return Err(error),
-        }
-        trainer.announce(Phase::Progress, trainer.convergence.last().copied());
-        if let Some(reason) = trainer.decide()? {
-            break Termination::Rule(reason);
-        }
-    };
+    let outcome = trainer.run();
     trainer.announce(Phase::Finished, trainer.convergence.last().copied());
-    let Trainer { mut policy, convergence, .. } = trainer;
-    policy.iterations = convergence.len() as u64;
-    policy.lower_bound = convergence.last().map_or(f64::NEG_INFINITY, |record| record.lower_bound);
-    Ok(Training { policy, convergence, termination })
+    match outcome {
+        Ok(reason) => Ok(trainer.finish(Termination::Rule(reason))),
+        Err(error) if error.kind() == ErrorKind::Cancelled => Ok(trainer.finish(Termination::Interrupted)),
+        Err(error) => Err(TrainFailure { error, earned: Some(trainer.finish(Termination::Failed)) }),
+    }
 }
 
 struct Trainer<'a, S: LpSolver, C: Communicator> {
@@ -104,6 +90,28 @@ impl<'a, S: LpSolver, C: Communicator> Trainer<'a, S, C> {
             options,
             job,
         })
+    }
+
+    /// Iterates until a rule holds and returns its word. After an error the policy is that of the last complete
+    /// iteration.
+    fn run(&mut self) -> Result<&'static str> {
+        loop {
+            let iteration = self.convergence.len() as u64 + 1;
+            let before = self.policy.cut_counts();
+            let record = self.iterate(iteration).inspect_err(|_| self.policy.restore(&before))?;
+            self.convergence.push(record);
+            self.announce(Phase::Progress, Some(record));
+            if let Some(reason) = self.decide()? {
+                return Ok(reason);
+            }
+        }
+    }
+
+    fn finish(self, termination: Termination) -> Training {
+        let Self { mut policy, convergence, .. } = self;
+        policy.iterations = convergence.len() as u64;
+        policy.lower_bound = convergence.last().map_or(f64::NEG_INFINITY, |record| record.lower_bound);
+        Training { policy, convergence, termination }
     }
 
     /// One iteration: sample, forward, gather, backward with gather, bounds, selection.
@@ -342,13 +350,13 @@ impl Policy {
         self.nodes.iter().map(|node| &node.cuts).collect()
     }
 
-    fn clone_lengths(&self) -> Vec<usize> {
+    fn cut_counts(&self) -> Vec<usize> {
         self.nodes.iter().map(|node| node.cuts.len()).collect()
     }
 
-    fn restore_lengths(&mut self, lengths: &[usize]) {
-        for (node, &length) in self.nodes.iter_mut().zip(lengths) {
-            node.cuts.truncate(length);
+    fn restore(&mut self, counts: &[usize]) {
+        for (node, &count) in self.nodes.iter_mut().zip(counts) {
+            node.cuts.truncate(count);
         }
     }
 }

@@ -1,5 +1,9 @@
 //! What training reports.
 
+use std::fmt;
+
+use cobre_core::Error;
+
 use crate::policy::Policy;
 
 /// A finished (or interrupted) training.
@@ -13,6 +17,33 @@ pub struct Training {
     pub termination: Termination,
 }
 
+/// A training that could not go on, with what it had earned.
+#[derive(Debug)]
+pub struct TrainFailure {
+    /// What went wrong.
+    pub error: Error,
+    /// The training up to the last complete iteration; `None` when the failure came before the first one began.
+    pub earned: Option<Training>,
+}
+
+impl From<Error> for TrainFailure {
+    fn from(error: Error) -> Self {
+        Self { error, earned: None }
+    }
+}
+
+impl fmt::Display for TrainFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl std::error::Error for TrainFailure {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
 /// Why training ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Termination {
@@ -20,6 +51,8 @@ pub enum Termination {
     Rule(&'static str),
     /// The job was cancelled; the policy is that of the last complete iteration.
     Interrupted,
+    /// The job failed; the policy is that of the last complete iteration.
+    Failed,
 }
 
 impl Termination {
@@ -28,6 +61,7 @@ impl Termination {
         match self {
             Self::Rule(reason) => reason,
             Self::Interrupted => "interrupted",
+            Self::Failed => "failed",
         }
     }
 }

@@ -37,7 +37,7 @@ fn an_infeasible_stage_is_named_and_saved() {
     let directory = tempfile::tempdir().unwrap();
     let mut options = options(5, 3);
     options.failure_directory = Some(directory.path().into());
-    let error = train_with(&infeasible(), &options).unwrap_err();
+    let error = train_with(&infeasible(), &options).unwrap_err().error;
     assert_eq!(error.kind(), ErrorKind::SolverFailure);
     let context = error.context();
     assert_eq!(context["stage"], ContextValue::Int(1));
@@ -60,7 +60,7 @@ fn an_unbounded_stage_is_named() {
     lp.column("money", 0.0, f64::INFINITY, -1.0);
     lp.outgoing(0, volume);
     problem.nodes[1] = node(1, lp, vec![Outcome::default()], 0.0);
-    let error = train_with(&problem, &options(5, 1)).unwrap_err();
+    let error = train_with(&problem, &options(5, 1)).unwrap_err().error;
     assert_eq!(error.context()["solver_status"], ContextValue::Text("unbounded".into()), "{error}");
     std::fs::remove_file(error.context()["lp_file"].to_string()).unwrap();
 }
@@ -69,7 +69,7 @@ fn an_unbounded_stage_is_named() {
 fn a_bound_above_the_cost_to_go_is_found_out() {
     let mut problem = published::first_steps(200.0, Risk::Expectation, Risk::Expectation);
     problem.nodes[1].cost_to_go_bound = 1e6;
-    let error = train_with(&problem, &options(5, 1)).unwrap_err();
+    let error = train_with(&problem, &options(5, 1)).unwrap_err().error;
     assert_eq!(error.kind(), ErrorKind::OutOfRange);
     assert!(error.to_string().contains("bound on the cost-to-go of stage 1"), "{error}");
 }
@@ -98,14 +98,41 @@ fn options_without_meaning_are_refused() {
     let problem = published::stock();
     for (iterations, passes) in [(0, 1), (1, 0)] {
         assert_eq!(
-            train_with(&problem, &options(iterations, passes)).unwrap_err().kind(),
+            train_with(&problem, &options(iterations, passes)).unwrap_err().error.kind(),
             ErrorKind::OutOfRange
         );
     }
     let mut broken = published::stock();
     broken.nodes[0].openings[0].probability = 0.5;
-    assert_eq!(train_with(&broken, &options(1, 1)).unwrap_err().kind(), ErrorKind::OutOfRange);
+    assert_eq!(train_with(&broken, &options(1, 1)).unwrap_err().error.kind(), ErrorKind::OutOfRange);
     let mut broken = published::stock();
     broken.nodes[0].cost_to_go_bound = f64::NEG_INFINITY;
-    assert_eq!(train_with(&broken, &options(1, 1)).unwrap_err().kind(), ErrorKind::OutOfRange);
+    assert_eq!(train_with(&broken, &options(1, 1)).unwrap_err().error.kind(), ErrorKind::OutOfRange);
+}
+
+/// A first iteration that keeps nothing, learns that keeping pays, and so makes the second one keep too much.
+#[test]
+fn a_failure_keeps_what_was_earned() {
+    let mut first = StageBuilder::new(1);
+    let kept = first.column("kept", 0.0, 10.0, 1.0);
+    first.outgoing(0, kept);
+    let mut second = StageBuilder::new(1);
+    let rest = second.column("rest", 0.0, 0.0, 0.0);
+    second.outgoing(0, rest);
+    let short = second.column("short", 0.0, f64::INFINITY, 10.0);
+    let need = second.row("need", 10.0, f64::INFINITY);
+    second.entry(need, short, 1.0);
+    second.incoming(need, 0, 1.0);
+    let limit = second.row("limit", f64::NEG_INFINITY, 5.0);
+    second.incoming(limit, 0, 1.0);
+    let nodes =
+        vec![node(0, first, vec![Outcome::default()], 0.0), node(1, second, vec![Outcome::default()], 0.0)];
+    let states = vec![State { name: "kept".into(), initial: 0.0 }];
+    let problem = Problem::chain(states, nodes, &[1.0], Risk::Expectation).unwrap();
+    let failure = train_with(&problem, &options(9, 1)).unwrap_err();
+    assert_eq!(failure.error.context()["iteration"], ContextValue::Int(2));
+    std::fs::remove_file(failure.error.context()["lp_file"].to_string()).unwrap();
+    let earned = failure.earned.unwrap();
+    assert_eq!((earned.termination, earned.policy.iterations), (Termination::Failed, 1));
+    assert_eq!(earned.policy.value(0, &[2.0]).unwrap(), 80.0);
 }

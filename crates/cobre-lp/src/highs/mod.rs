@@ -6,6 +6,7 @@
 //! piecewise costs, then θ; its rows are the stage's, then one per piecewise cost, then cuts.
 
 mod basis;
+#[allow(unsafe_code, reason = "the room that calls HiGHS")]
 mod raw;
 
 use std::path::Path;

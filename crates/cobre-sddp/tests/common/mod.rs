@@ -13,7 +13,7 @@ use cobre_core::{CancelToken, Event};
 use cobre_lp::{Highs, StageBuilder};
 use cobre_sddp::{
     Job, Node, Opening, Policy, Problem, Risk, SimulateOptions, Simulation, Stopping, StoppingRule,
-    TrainOptions, Training, Trajectory,
+    TrainFailure, TrainOptions, Training, Trajectory,
 };
 
 /// A node with equiprobable openings and the mean as its measure of risk.
@@ -43,7 +43,7 @@ pub fn options(iterations: u64, forward_passes: usize) -> TrainOptions {
 }
 
 /// Trains in one process.
-pub fn train_with(problem: &Problem, options: &TrainOptions) -> cobre_core::Result<Training> {
+pub fn train_with(problem: &Problem, options: &TrainOptions) -> Result<Training, TrainFailure> {
     let (cancel, events) = (CancelToken::new(), |_: Event| {});
     let job = Job { comm: &LocalBackend, events: &events, cancel: &cancel };
     cobre_sddp::train::<Highs, _>(problem, options, &job)

@@ -1,0 +1,145 @@
+//! The two jobs as Python functions.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use cobre::{Risk, SimulateRequest, Stopping, StoppingMode, StoppingRule, TrainRequest};
+use cobre_core::{Error, ErrorKind, suggest};
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+use crate::case::PyCase;
+use crate::error::IntoPython;
+use crate::policy::PyPolicy;
+use crate::results::{PySimulationResult, PyTrainingResult};
+use crate::run::run;
+
+/// Trains a policy; the stub `_core.pyi` lists the options.
+#[pyfunction]
+#[pyo3(
+    signature = (case, *, callback=None, **options),
+    text_signature = "(case, *, seed=None, threads=None, risk=None, root_risk=None, stopping=None, \
+                      stopping_mode='any', output_dir=None, callback=None)"
+)]
+pub(crate) fn train(
+    py: Python<'_>,
+    case: &PyCase,
+    callback: Option<&Bound<'_, PyAny>>,
+    options: Option<&Bound<'_, PyDict>>,
+) -> PyResult<PyTrainingResult> {
+    let mut options = Options::new(options)?;
+    let risk = |pair: (f64, f64)| Risk::ExpectationCvar { alpha: pair.0, weight: pair.1 };
+    let mode: Option<String> = options.take("stopping_mode")?;
+    let rules: Option<Vec<Bound<'_, PyTuple>>> = options.take("stopping")?;
+    let request = TrainRequest {
+        seed: options.take("seed")?,
+        threads: options.take("threads")?,
+        risk: options.take("risk")?.map(risk),
+        root_risk: options.take("root_risk")?.map(risk),
+        stopping: rules.map(|rules| stopping(py, &rules, mode.as_deref().unwrap_or("any"))).transpose()?,
+        output_dir: options.take::<PathBuf>("output_dir")?,
+    };
+    options.refuse_rest()?;
+    let case = Arc::clone(&case.case);
+    run(py, callback, move |job| cobre::train(&case, &request, job)).map(PyTrainingResult)
+}
+
+/// Simulates a policy; the stub `_core.pyi` lists the options.
+#[pyfunction]
+#[pyo3(
+    signature = (case, policy, *, callback=None, **options),
+    text_signature = "(case, policy, *, scenarios=None, seed=None, threads=None, output_dir=None, callback=None)"
+)]
+pub(crate) fn simulate(
+    py: Python<'_>,
+    case: &PyCase,
+    policy: &PyPolicy,
+    callback: Option<&Bound<'_, PyAny>>,
+    options: Option<&Bound<'_, PyDict>>,
+) -> PyResult<PySimulationResult> {
+    let mut options = Options::new(options)?;
+    let request = SimulateRequest {
+        scenarios: options.take("scenarios")?,
+        seed: options.take("seed")?,
+        threads: options.take("threads")?,
+        output_dir: options.take::<PathBuf>("output_dir")?,
+    };
+    options.refuse_rest()?;
+    let (case, policy) = (Arc::clone(&case.case), Arc::clone(&policy.0));
+    run(py, callback, move |job| cobre::simulate(&case, &policy.policy, &request, job))
+        .map(PySimulationResult)
+}
+
+/// Keyword arguments, taken one by one; what nobody takes is an error.
+struct Options<'py> {
+    given: Option<Bound<'py, PyDict>>,
+    known: Vec<&'static str>,
+}
+
+impl<'py> Options<'py> {
+    fn new(given: Option<&Bound<'py, PyDict>>) -> PyResult<Self> {
+        Ok(Self { given: given.map(PyDictMethods::copy).transpose()?, known: vec!["callback"] })
+    }
+
+    /// The option's value; `None` when it is not given or `None`.
+    fn take<T: for<'a> FromPyObject<'a, 'py>>(&mut self, name: &'static str) -> PyResult<Option<T>> {
+        self.known.push(name);
+        let Some(given) = &self.given else { return Ok(None) };
+        let Some(value) = given.get_item(name)? else { return Ok(None) };
+        given.del_item(name)?;
+        value.extract::<Option<T>>().map_err(|error| {
+            let error: PyErr = error.into();
+            PyTypeError::new_err(format!("{name}: {error}"))
+        })
+    }
+
+    fn refuse_rest(self) -> PyResult<()> {
+        let Some(name) = self.given.and_then(|given| given.keys().iter().next()) else { return Ok(()) };
+        let name: String = name.extract()?;
+        let similar = suggest(&name, self.known).map(|similar| format!("; did you mean {similar:?}?"));
+        let message = format!("there is no option {name:?}{}", similar.unwrap_or_default());
+        Err(PyTypeError::new_err(message))
+    }
+}
+
+fn stopping(py: Python<'_>, rules: &[Bound<'_, PyTuple>], mode: &str) -> PyResult<Stopping> {
+    let mode = match mode {
+        "any" => Ok(StoppingMode::Any),
+        "all" => Ok(StoppingMode::All),
+        other => Err(unknown("stopping mode", other, &["any", "all"])),
+    };
+    let rules = rules.iter().map(stopping_rule).collect::<PyResult<_>>()?;
+    Ok(Stopping { rules, mode: mode.into_python(py)? })
+}
+
+fn stopping_rule(rule: &Bound<'_, PyTuple>) -> PyResult<StoppingRule> {
+    let name: String = rule.get_item(0)?.extract()?;
+    match name.as_str() {
+        "iteration_limit" => {
+            let (_, limit): (String, u64) = rule.extract()?;
+            Ok(StoppingRule::IterationLimit(limit))
+        }
+        "time_limit" => {
+            let (_, seconds): (String, f64) = rule.extract()?;
+            Ok(StoppingRule::TimeLimit(seconds))
+        }
+        "bound_stalling" => {
+            let (_, iterations, tolerance): (String, u64, f64) = rule.extract()?;
+            Ok(StoppingRule::BoundStalling { iterations, tolerance })
+        }
+        other => {
+            let known = ["iteration_limit", "time_limit", "bound_stalling"];
+            Err(unknown("stopping rule", other, &known)).into_python(rule.py())
+        }
+    }
+}
+
+fn unknown(what: &str, word: &str, known: &[&str]) -> Error {
+    let message = format!("there is no {what} {word:?}, only {}", known.join(", "));
+    let error = Error::new(ErrorKind::InvalidEnum, message);
+    match suggest(word, known.iter().copied()) {
+        Some(similar) => error.suggesting(format!("did you mean {similar:?}?")),
+        None => error,
+    }
+}
