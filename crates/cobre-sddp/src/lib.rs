@@ -1,7 +1,7 @@
 //! Policy graphs and stochastic dual dynamic programming.
 //!
-//! A [`Problem`] is a policy graph whose nodes hold stage problems and noise; [`train`] makes a [`Policy`] for it
-//! and [`simulate`] follows one. Everything is generic over the [`LpSolver`](cobre_lp::LpSolver) and the
+//! A [`Problem`] is a policy graph whose nodes hold stage problems and noise; [`train()`] makes a [`Policy`] for it
+//! and [`simulate()`] follows one. Everything is generic over the [`LpSolver`](cobre_lp::LpSolver) and the
 //! [`Communicator`](cobre_comm::Communicator), and gives the same bits for any number of ranks and threads: the unit
 //! of work is one path at one node, begins from a basis all ranks agreed on, and its results are folded in path
 //! order.
