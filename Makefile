@@ -50,7 +50,7 @@ lint: setup ## Check formatting, lints and types
 test-rust: $(venv)/.tools ## Run the Rust tests and the examples of the Rust documentation
 	@if cargo nextest --version >/dev/null 2>&1; then set -x; cargo nextest run $(cargo_flags) --workspace; \
 	else echo 'cargo-nextest is not installed: using cargo test, which does not stop tests that hang'; \
-	  set -x; cargo test $(cargo_flags) --workspace --lib --bins --tests; fi
+	  set -x; cargo test $(cargo_flags) --workspace --lib --bins --tests -- --show-output; fi
 	cargo test $(cargo_flags) --workspace --doc
 
 test-python: setup ## Run the Python tests and the examples of the Python documentation
