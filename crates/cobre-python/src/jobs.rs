@@ -37,7 +37,7 @@ pub(crate) fn train(
         threads: options.take("threads")?,
         risk: options.take("risk")?.map(risk),
         root_risk: options.take("root_risk")?.map(risk),
-        stopping: rules.map(|rules| stopping(py, &rules, mode.as_deref().unwrap_or("any"))).transpose()?,
+        stopping: stopping(py, rules.as_deref(), mode.as_deref().unwrap_or("any"))?,
         output_dir: options.take::<PathBuf>("output_dir")?,
     };
     options.refuse_rest()?;
@@ -103,14 +103,19 @@ impl<'py> Options<'py> {
     }
 }
 
-fn stopping(py: Python<'_>, rules: &[Bound<'_, PyTuple>], mode: &str) -> PyResult<Stopping> {
+fn stopping(py: Python<'_>, rules: Option<&[Bound<'_, PyTuple>]>, mode: &str) -> PyResult<Option<Stopping>> {
     let mode = match mode {
         "any" => Ok(StoppingMode::Any),
+        "all" if rules.is_none() => {
+            let message = "stopping_mode has a meaning only with stopping";
+            Err(Error::new(ErrorKind::IncompatibleSettings, message).with("stopping_mode", mode))
+        }
         "all" => Ok(StoppingMode::All),
         other => Err(unknown("stopping mode", other, &["any", "all"])),
     };
-    let rules = rules.iter().map(stopping_rule).collect::<PyResult<_>>()?;
-    Ok(Stopping { rules, mode: mode.into_python(py)? })
+    let mode = mode.into_python(py)?;
+    let Some(rules) = rules else { return Ok(None) };
+    Ok(Some(Stopping { rules: rules.iter().map(stopping_rule).collect::<PyResult<_>>()?, mode }))
 }
 
 fn stopping_rule(rule: &Bound<'_, PyTuple>) -> PyResult<StoppingRule> {

@@ -95,6 +95,17 @@ pub fn problem(case: &Case) -> Result<Problem> {
 ///
 /// A cancelled job is no error: what was learned is returned, and written, with [`Termination::Interrupted`].
 ///
+/// ```no_run
+/// use cobre::{Case, Job, LocalBackend, TrainRequest, train};
+/// let case = Case::load("examples/four_reservoirs".as_ref(), None)?;
+/// let request = TrainRequest { seed: Some(42), output_dir: Some("out".into()), ..TrainRequest::default() };
+/// let cancel = cobre_core::CancelToken::new();
+/// let job = Job { comm: &LocalBackend, events: &|_: cobre_core::Event| {}, cancel: &cancel };
+/// let result = train(&case, &request, &job)?;
+/// assert!(result.lower_bound().is_finite());
+/// # Ok::<(), cobre_core::Error>(())
+/// ```
+///
 /// # Errors
 /// [`ErrorKind::OutOfRange`] for a request that cannot be; those of the case's model;
 /// [`ErrorKind::IncompatibleSettings`] for a case that is not to be trained, and for an output directory that holds

@@ -17,6 +17,7 @@ pub struct OutputDirectory {
     path: PathBuf,
     section: Section,
     record: RunRecord,
+    has_ended: bool,
     /// Held until the job ends, however it ends: the lock goes with the process.
     _lock: Option<File>,
 }
@@ -40,7 +41,7 @@ impl OutputDirectory {
         for folder in ["", "policy", Section::Training.as_str(), Section::Simulation.as_str()] {
             atomic::sweep_drafts(&path.join(folder))?;
         }
-        let mut output = Self { path: path.to_owned(), section, record, _lock: lock };
+        let mut output = Self { path: path.to_owned(), section, record, has_ended: false, _lock: lock };
         output.record.replace(section, beginning);
         output.write_record()?;
         Ok(output)
@@ -75,6 +76,7 @@ impl OutputDirectory {
     /// # Errors
     /// [`ErrorKind::CheckpointFailed`] with the path.
     pub fn finish(&mut self, status: &str, results: Value) -> Result<()> {
+        self.has_ended = true;
         self.record.extend(self.section, results);
         self.record.extend(self.section, json!({ "status": status, "finished": now() }));
         self.write_record()
@@ -89,6 +91,15 @@ impl OutputDirectory {
 
     fn write_record(&self) -> Result<()> {
         self.record.write(&self.path.join(RECORD))
+    }
+}
+
+impl Drop for OutputDirectory {
+    /// A job that neither finished nor failed has panicked; its record must not say that it is still running.
+    fn drop(&mut self) {
+        if !self.has_ended {
+            self.fail(&Error::new(ErrorKind::InternalPanic, "the job ended without a result"));
+        }
     }
 }
 

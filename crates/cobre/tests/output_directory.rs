@@ -124,6 +124,9 @@ fn a_directory_is_taken_by_one_job_at_a_time() {
     assert_eq!(status(&path), "failed");
     second.fail(&Error::new(ErrorKind::Cancelled, "stop"));
     assert_eq!(status(&path), "interrupted");
+    drop(second);
+    drop(claim(&path).unwrap());
+    assert_eq!(status(&path), "failed", "a job that panics says so");
 }
 
 #[test]
