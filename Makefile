@@ -48,6 +48,7 @@ lint: setup ## Check formatting, lints and types
 	$(bin)/mypy
 
 test-rust: $(venv)/.tools ## Run the Rust tests and the examples of the Rust documentation
+	@[ -d ../shared ] || echo 'SKIPPED: the Rust tests on the cases of ../shared, which is absent'
 	@if cargo nextest --version >/dev/null 2>&1; then set -x; cargo nextest run $(cargo_flags) --workspace; \
 	else echo 'cargo-nextest is not installed: using cargo test, which does not stop tests that hang'; \
 	  set -x; cargo test $(cargo_flags) --workspace --lib --bins --tests -- --show-output; fi
