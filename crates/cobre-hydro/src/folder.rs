@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use cobre_core::{Error, ErrorKind, Result};
+use cobre_core::{Error, ErrorKind, Problem, Result};
 use serde_json::Value;
 
 use crate::json;
@@ -87,8 +87,16 @@ impl<'a> Folder<'a> {
     /// Lists the directory and refuses what the format does not know or Cobre does not model.
     pub(crate) fn scan(root: &'a Path, problems: &'a Problems) -> Result<Self> {
         if !root.is_dir() {
-            let error = Error::new(ErrorKind::MissingFile, "the case directory does not exist");
-            return Err(error.with("path", root.display().to_string()));
+            let problem = Problem {
+                kind: ErrorKind::MissingFile,
+                file: root.display().to_string(),
+                entity: String::new(),
+                field: String::new(),
+                value: if root.exists() { "a file" } else { "nothing" }.to_owned(),
+                expected: "a case directory".to_owned(),
+                suggestion: None,
+            };
+            return Err(Error::from_problems("the case cannot be read", vec![problem]));
         }
         let mut folder = Self { root, present: BTreeSet::new(), read: RefCell::default(), problems };
         folder.list("")?;
