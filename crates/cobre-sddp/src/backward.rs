@@ -101,13 +101,13 @@ impl<S: LpSolver> Backward<'_, S> {
             Some((next, opening, basis)) if next == child => (opening, basis),
             _ => (0, &self.bases[child]),
         };
-        let chain = self.chains[child].from(start);
-        let end = (unit.first + OPENINGS_PER_UNIT).min(chain.len());
+        let end = (unit.first + OPENINGS_PER_UNIT).min(node.openings.len());
+        let chain = self.chains[child].part(start, unit.first..end);
         let (solver, certifier) = worker.solver(self.problem, child)?;
         let cuts = self.cuts[child];
         solver.begin_unit(basis, cuts)?;
         let mut certificates = Vec::with_capacity(end - unit.first);
-        for &opening in &chain[unit.first..end] {
+        for opening in chain {
             self.cancel.check()?;
             solver.set(trial.state, &node.openings[opening].outcome);
             let fail = |failure, solver: &mut S| -> Error {

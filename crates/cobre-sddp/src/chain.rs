@@ -1,5 +1,7 @@
 //! The order in which a node's openings are solved.
 
+use std::ops::Range;
+
 use crate::problem::Node;
 
 /// Above this many openings one chain, begun at the first opening, serves every start: a chain per start would
@@ -14,22 +16,19 @@ pub(crate) struct Chains(Vec<Vec<usize>>);
 impl Chains {
     pub(crate) fn new(node: &Node) -> Self {
         let points = points(node);
-        let count = points.len();
-        if count <= CHAIN_PER_START {
-            return Self((0..count).map(|start| chain(&points, start)).collect());
-        }
-        let whole = chain(&points, 0);
-        let rotated = |start: usize| {
-            let place =
-                whole.iter().position(|&opening| opening == start).expect("every opening is in the chain");
-            whole.iter().cycle().skip(place).take(count).copied().collect()
-        };
-        Self((0..count).map(rotated).collect())
+        let starts = if points.len() <= CHAIN_PER_START { points.len() } else { 1 };
+        Self((0..starts).map(|start| chain(&points, start)).collect())
     }
 
-    /// All openings, beginning with `start`.
-    pub(crate) fn from(&self, start: usize) -> &[usize] {
-        &self.0[start]
+    /// A part of the chain through all openings that begins with `start`.
+    pub(crate) fn part(&self, start: usize, part: Range<usize>) -> Vec<usize> {
+        if let Some(own) = self.0.get(start).filter(|own| own[0] == start) {
+            return own[part].to_vec();
+        }
+        let whole = &self.0[0];
+        let place =
+            whole.iter().position(|&opening| opening == start).expect("every opening is in the chain");
+        part.map(|index| whole[(place + index) % whole.len()]).collect()
     }
 }
 
@@ -83,5 +82,15 @@ mod tests {
         let points: Vec<Vec<f64>> = [0.0, 10.0, 1.0, 9.0].iter().map(|&value| vec![value]).collect();
         assert_eq!(chain(&points, 0), [0, 2, 3, 1]);
         assert_eq!(chain(&points, 3), [3, 1, 2, 0]);
+    }
+
+    #[test]
+    fn one_chain_serves_many_starts() {
+        let chains = Chains(vec![vec![0, 2, 3, 1]]);
+        assert_eq!(chains.part(0, 0..4), [0, 2, 3, 1]);
+        assert_eq!(chains.part(3, 0..4), [3, 1, 0, 2]);
+        assert_eq!(chains.part(3, 2..4), [0, 2]);
+        let chains = Chains(vec![vec![0, 1], vec![1, 0]]);
+        assert_eq!(chains.part(1, 0..2), [1, 0]);
     }
 }

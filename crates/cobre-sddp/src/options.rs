@@ -59,11 +59,23 @@ pub struct SimulateOptions {
     pub failure_directory: Option<PathBuf>,
 }
 
+/// More threads than any machine has cores are a slip, and starting them would take the machine down.
+pub const MOST_THREADS: u64 = 1024;
+/// More paths per iteration than this are a slip.
+pub const MOST_FORWARD_PASSES: u64 = 1_000_000;
+/// More scenarios than this are a slip: their costs alone would fill the memory.
+pub const MOST_SCENARIOS: u64 = 100_000_000;
+
 fn at_least_one(what: &'static str, value: u64) -> Result<()> {
-    if value > 0 {
+    between(what, value, u64::MAX)
+}
+
+fn between(what: &'static str, value: u64, most: u64) -> Result<()> {
+    if (1..=most).contains(&value) {
         return Ok(());
     }
-    Err(Error::new(ErrorKind::OutOfRange, format!("{what} must be at least 1")))
+    let expected = if most == u64::MAX { "at least 1".to_owned() } else { format!("between 1 and {most}") };
+    Err(Error::new(ErrorKind::OutOfRange, format!("{what} must be {expected}, not {value}")))
 }
 
 impl TrainOptions {
@@ -72,8 +84,8 @@ impl TrainOptions {
     /// # Errors
     /// [`ErrorKind::OutOfRange`].
     pub fn validate(&self) -> Result<()> {
-        at_least_one("forward_passes", self.forward_passes as u64)?;
-        at_least_one("threads", self.threads as u64)?;
+        between("forward_passes", self.forward_passes as u64, MOST_FORWARD_PASSES)?;
+        between("threads", self.threads as u64, MOST_THREADS)?;
         for rule in &self.stopping.rules {
             rule.validate()?;
         }
@@ -124,7 +136,7 @@ impl SimulateOptions {
     /// # Errors
     /// [`ErrorKind::OutOfRange`].
     pub fn validate(&self) -> Result<()> {
-        at_least_one("scenarios", self.scenarios)?;
-        at_least_one("threads", self.threads as u64)
+        between("scenarios", self.scenarios, MOST_SCENARIOS)?;
+        between("threads", self.threads as u64, MOST_THREADS)
     }
 }

@@ -31,6 +31,9 @@ pub struct NodePolicy {
     pub cost_to_go_bound: f64,
     /// The cuts, in $ and $ per unit of state, undiscounted.
     pub cuts: CutStore,
+    /// The basis that training started the node's stage problems from in the end, as the solver writes it; empty when
+    /// there is none. Where several decisions are optimal, it makes a simulation take those that training took.
+    pub basis: Vec<u8>,
 }
 
 impl Policy {
@@ -45,6 +48,7 @@ impl Policy {
                 has_successors: !node.children.is_empty(),
                 cost_to_go_bound: node.cost_to_go_bound,
                 cuts: CutStore::new(problem.states.len()),
+                basis: Vec::new(),
             })
             .collect();
         Self { states: problem.states.clone(), nodes, iterations: 0, lower_bound: f64::NEG_INFINITY }

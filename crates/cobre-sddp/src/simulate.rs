@@ -4,13 +4,13 @@ use std::time::Instant;
 
 use cobre_comm::Communicator;
 use cobre_core::{Event, Phase, Purpose, Result, System};
-use cobre_lp::LpSolver;
+use cobre_lp::{LpSolver, SolverState};
 
 use crate::exchange::{gather, share};
 use crate::forward::{Draw, Terrain, walk};
 use crate::job::Job;
 use crate::options::SimulateOptions;
-use crate::policy::Policy;
+use crate::policy::{NodePolicy, Policy};
 use crate::problem::Problem;
 use crate::statistics::Statistics;
 use crate::train::crash_bases;
@@ -58,11 +58,11 @@ pub fn simulate<S: LpSolver, C: Communicator>(
     let mut terrain: Terrain<'_, S> = Terrain {
         problem,
         cuts: &cuts,
-        bases: &crash_bases::<S>(problem)?,
+        bases: &starting_bases::<S>(problem, policy)?,
         failure_directory: options.failure_directory.as_deref(),
         cancel: job.cancel,
     };
-    let bases = pilot(&terrain, options.seed, &workers)?;
+    let bases = pilot(&terrain, &policy.nodes, options.seed, &workers)?;
     terrain.bases = &bases;
 
     let own = share(options.scenarios as usize, job.comm.rank(), job.comm.size());
@@ -80,7 +80,7 @@ pub fn simulate<S: LpSolver, C: Communicator>(
         });
     };
     announce(Phase::Started, 0, &[]);
-    let mut costs = Vec::with_capacity(own.len());
+    let mut costs = Vec::new();
     let block = BLOCK.min(own.len().div_ceil(20).max(options.threads));
     for first in own.clone().step_by(block) {
         let count = block.min(own.end - first);
@@ -100,13 +100,33 @@ pub fn simulate<S: LpSolver, C: Communicator>(
     Ok(Simulation { scenarios: options.scenarios, mean_cost: mean, std_cost: std, half_width, costs })
 }
 
-/// Starting bases that do not depend on who simulates what: those of scenario 0, walked from nothing.
-fn pilot<S: LpSolver>(terrain: &Terrain<'_, S>, seed: u64, workers: &Workers<S>) -> Result<Vec<S::State>> {
+/// The bases that training ended with; for a node without one, or whose stage problem is another now, the crash basis.
+fn starting_bases<S: LpSolver>(problem: &Problem, policy: &Policy) -> Result<Vec<S::State>> {
+    let mut bases = crash_bases::<S>(problem)?;
+    for ((node, learned), basis) in problem.nodes.iter().zip(&policy.nodes).zip(&mut bases) {
+        let Ok(known) = S::State::from_bytes(&learned.basis) else { continue };
+        let mut solver = S::new(std::sync::Arc::clone(&node.lp), node.cost_to_go())?;
+        if solver.begin_unit(&known, &learned.cuts).is_ok() {
+            *basis = known;
+        }
+    }
+    Ok(bases)
+}
+
+/// Starting bases that do not depend on who simulates what: where there is none from training, that of scenario 0.
+fn pilot<S: LpSolver>(
+    terrain: &Terrain<'_, S>,
+    learned: &[NodePolicy],
+    seed: u64,
+    workers: &Workers<S>,
+) -> Result<Vec<S::State>> {
     let draw = Draw { seed, purpose: Purpose::Simulation, iteration: 0, path: 0 };
     let walked = workers.run(1, terrain.cancel, |worker, _| walk(terrain, draw, worker, &mut |_| {}))?;
     let mut bases = terrain.bases.to_vec();
     for visit in walked.into_iter().flat_map(|path| path.visits) {
-        bases[visit.node] = visit.basis;
+        if learned[visit.node].basis.is_empty() {
+            bases[visit.node] = visit.basis;
+        }
     }
     Ok(bases)
 }

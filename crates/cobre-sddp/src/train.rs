@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use cobre_comm::{Communicator, SendBuffer};
 use cobre_core::{Error, ErrorKind, Event, Phase, Purpose, Result, System};
-use cobre_lp::{CutOrigin, CutStore, LpSolver};
+use cobre_lp::{CutOrigin, CutStore, LpSolver, SolverState};
 
 use crate::backward::{Backward, TrialPoint};
 use crate::chain::Chains;
@@ -108,7 +108,12 @@ impl<'a, S: LpSolver, C: Communicator> Trainer<'a, S, C> {
     }
 
     fn finish(self, termination: Termination) -> Training {
-        let Self { mut policy, convergence, .. } = self;
+        let Self { mut policy, bases, convergence, .. } = self;
+        if !convergence.is_empty() {
+            for (node, basis) in policy.nodes.iter_mut().zip(&bases) {
+                node.basis = basis.to_bytes();
+            }
+        }
         policy.iterations = convergence.len() as u64;
         policy.lower_bound = convergence.last().map_or(f64::NEG_INFINITY, |record| record.lower_bound);
         Training { policy, convergence, termination }
@@ -211,7 +216,7 @@ impl<'a, S: LpSolver, C: Communicator> Trainer<'a, S, C> {
     fn append(&mut self, index: usize, state: &[f64], cut: &Cut, origin: CutOrigin) -> Result<bool> {
         let node = &self.problem.nodes[index];
         let value = cut.at(state);
-        check_bound(self.problem, node, state, value)?;
+        check_bound(self.problem, node, state, cut)?;
         let known = self.policy.value(index, state)?;
         if value - known <= NEGLIGIBLE * known.abs().max(1.0) {
             return Ok(false);
@@ -328,11 +333,14 @@ pub(crate) fn crash_bases<S: LpSolver>(problem: &Problem) -> Result<Vec<S::State
         .collect()
 }
 
-/// Before the last stage the value is exact: one below the bound proves the bound wrong.
-fn check_bound(problem: &Problem, node: &Node, state: &[f64], value: f64) -> Result<()> {
-    let bound = node.cost_to_go_bound;
+/// Before the last stage the value is exact: one below the bound, by more than rounding of the terms it is made of,
+/// proves the bound wrong.
+fn check_bound(problem: &Problem, node: &Node, state: &[f64], cut: &Cut) -> Result<()> {
+    let (bound, value) = (node.cost_to_go_bound, cut.at(state));
     let is_exact = node.children.iter().all(|arc| problem.nodes[arc.child].children.is_empty());
-    if !is_exact || value >= bound - 1e-6 * bound.abs().max(1.0) {
+    let terms = cut.coefficients.iter().zip(state).map(|(slope, value)| (slope * value).abs());
+    let size = terms.fold(cut.intercept.abs().max(bound.abs()).max(1.0), f64::max);
+    if !is_exact || value >= bound - 1e-6 * size {
         return Ok(());
     }
     let message = format!("the bound on the cost-to-go of {} is above the cost-to-go itself", node.name);

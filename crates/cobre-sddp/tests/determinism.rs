@@ -3,10 +3,11 @@
 mod common;
 
 use cobre_core::{CancelToken, Event};
-use cobre_lp::Highs;
-use cobre_sddp::{CutSelection, Job, Policy, Problem, Risk, SelectionMethod};
+use cobre_lp::{Highs, Outcome, StageBuilder};
+use cobre_sddp::{CutSelection, Job, Policy, Problem, Risk, SelectionMethod, State};
 use common::ranks::on_ranks;
 use common::{close, options, published, simulate_with, train_with};
+use proptest::prelude::*;
 
 /// Every number of a policy, bit by bit.
 fn bits(policy: &Policy) -> Vec<u64> {
@@ -129,4 +130,56 @@ fn trouble_on_one_rank_ends_all() {
         cobre_sddp::train::<Highs, _>(&problem, &options(1000, 4), &job).unwrap().termination.as_str()
     });
     assert_eq!(interrupted, ["interrupted"; 3]);
+}
+
+/// One opening per stage, so that the cost of the policy is no estimate: chains of reservoirs with ties everywhere.
+fn tied_chain(numbers: &[(f64, f64)]) -> Problem {
+    let nodes = numbers.iter().enumerate().map(|(stage, &(inflow, load))| {
+        let mut lp = StageBuilder::new(2);
+        let demand = lp.row("demand", load, load);
+        let cheap = lp.column("cheap", 0.0, 15.0, 10.0);
+        let dear = lp.column("dear", 0.0, f64::INFINITY, 100.0);
+        lp.entry(demand, cheap, 1.0);
+        lp.entry(demand, dear, 1.0);
+        let flows: Vec<usize> = (0..2).map(|_| lp.column("release", 0.0, 30.0, 0.0)).collect();
+        for state in 0..2 {
+            let volume = lp.column("volume", 0.0, 60.0, 0.0);
+            let spill = lp.column("spill", 0.0, f64::INFINITY, 0.01);
+            lp.outgoing(state, volume);
+            let balance = lp.row("balance", inflow, inflow);
+            for column in [volume, flows[state], spill] {
+                lp.entry(balance, column, 1.0);
+            }
+            if state == 1 {
+                lp.entry(balance, flows[0], -1.0);
+            }
+            lp.incoming(balance, state, -1.0);
+            lp.entry(demand, flows[state], 1.0);
+        }
+        common::node(stage, lp, vec![Outcome::default()], 0.0)
+    });
+    let states = ["upper", "lower"].map(|name| State { name: name.into(), initial: 20.0 });
+    let discounts = vec![1.0; numbers.len() - 1];
+    Problem::chain(states.into(), nodes.collect(), &discounts, Risk::Expectation).unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn without_noise_the_simulated_cost_is_the_bound(
+        numbers in prop::collection::vec((0.0f64..12.0, 5.0f64..40.0), 2..30),
+    ) {
+        let problem = tied_chain(&numbers);
+        let mut options = options(400, 1);
+        options.stopping.rules.push(cobre_sddp::StoppingRule::BoundStalling { iterations: 40, tolerance: 1e-12 });
+        let training = train_with(&problem, &options).unwrap();
+        let bound = training.policy.lower_bound;
+        let trained = training.convergence.last().unwrap().upper_bound;
+        let optimum = common::extensive::optimum(&problem);
+        prop_assert!((bound - optimum).abs() <= 1e-9 * optimum.abs().max(1.0), "bound {bound}, optimum {optimum}");
+        let (simulation, _) = simulate_with(&problem, &training.policy, 1, 1);
+        let error = (simulation.mean_cost - bound).abs() / bound.abs().max(1.0);
+        prop_assert!(error <= 1e-9, "simulated {}, bound {bound}, trained {trained}", simulation.mean_cost);
+    }
 }

@@ -44,6 +44,8 @@ pub(crate) struct NodeEntry {
     pub(crate) cost_to_go_bound: f64,
     pub(crate) cuts: usize,
     pub(crate) active_cuts: usize,
+    /// The basis' bytes in hexadecimal.
+    pub(crate) basis: String,
 }
 
 impl Default for Document {

@@ -18,7 +18,7 @@ use cobre_lp::{CutOrigin, CutStore};
 use cobre_sddp::{NodePolicy, Policy, State};
 
 use crate::atomic;
-use crate::fingerprint::sha256;
+use crate::fingerprint::{from_hexadecimal, hexadecimal, sha256};
 use crate::policy_document::{Document, NodeEntry, StateEntry};
 use crate::tables::{Table, corrupted, read_failed};
 
@@ -181,6 +181,7 @@ fn encode(stored: &StoredPolicy) -> Result<(Vec<u8>, Vec<u8>)> {
         cost_to_go_bound: node.cost_to_go_bound,
         cuts: node.cuts.len(),
         active_cuts: node.cuts.active().len(),
+        basis: hexadecimal(&node.basis),
     });
     let states =
         policy.states.iter().map(|state| StateEntry { name: state.name.clone(), initial: state.initial });
@@ -221,7 +222,9 @@ fn decode(document: Document, cuts: Vec<u8>) -> std::result::Result<StoredPolicy
                 entry.name
             ));
         }
+        let basis = from_hexadecimal(&entry.basis).ok_or("a basis is no hexadecimal number")?;
         nodes.push(NodePolicy {
+            basis,
             name: entry.name,
             stage: entry.stage,
             has_successors: entry.has_successors,

@@ -243,7 +243,11 @@ impl LpSolver for Highs {
     }
 
     fn begin_unit(&mut self, state: &Basis, cuts: &CutStore) -> Result<()> {
-        if state.columns.len() != self.primal.len() || state.rows.len() != self.base_rows {
+        let is_known = |&(id, _): &(CutId, u8)| (id as usize) < cuts.len();
+        if state.columns.len() != self.primal.len()
+            || state.rows.len() != self.base_rows
+            || !state.cuts.iter().all(is_known)
+        {
             return Err(Error::new(ErrorKind::SolverFailure, "a basis of another stage problem"));
         }
         self.model.truncate_rows(self.base_rows)?;

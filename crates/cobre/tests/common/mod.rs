@@ -33,6 +33,7 @@ pub(crate) fn policy(states: &[&str], nodes: Vec<Vec<Cut>>, lower_bound: f64) ->
             has_successors: index != last,
             cost_to_go_bound,
             cuts: store,
+            basis: vec![index as u8, 255],
         }
     };
     let states = states.iter().map(|name| State { name: (*name).to_owned(), initial: 1.0 / 3.0 }).collect();
