@@ -120,6 +120,9 @@ fn read_seasons(root: &mut Fields<'_>) -> Ids {
     Ids::of("season", ids)
 }
 
+/// More openings of a stage than this are a slip, and would fill the memory.
+const MOST_OPENINGS: u64 = 1_000_000;
+
 fn read_stage(fields: &mut Fields<'_>, id: i32, seasons: &Ids) -> Option<Stage> {
     let start = read_date(fields, "start_date");
     let end = read_date(fields, "end_date");
@@ -130,7 +133,12 @@ fn read_stage(fields: &mut Fields<'_>, id: i32, seasons: &Ids) -> Option<Stage> 
         fields.problem(ErrorKind::StageMismatch, "end_date", &end.to_string(), &expected);
     }
     let blocks = read_blocks(fields);
-    let openings = fields.whole("num_scenarios", 1).unwrap_or(1) as usize;
+    let openings = fields.whole("num_scenarios", 1).unwrap_or(1);
+    if openings > MOST_OPENINGS {
+        let expected = format!("at most {MOST_OPENINGS}");
+        fields.problem(ErrorKind::OutOfRange, "num_scenarios", &openings.to_string(), &expected);
+    }
+    let openings = openings.min(MOST_OPENINGS) as usize;
     let season = fields.optional_id("season_id");
     if let Some(season) = season {
         seasons.check(season, fields.place(), "season_id", fields.problems());

@@ -153,7 +153,16 @@ pub fn train<C: Communicator>(
             threads: options.threads,
             output_dir: request.output_dir.clone(),
         };
-        output.as_mut().map_or(Ok(()), |output| write_training(&result, &policy_folder, output))?;
+        let Some(output) = output.as_mut() else { return Ok(result) };
+        if result.convergence.is_empty() {
+            // Nothing was earned that could take the place of what an earlier training left.
+            output.withdraw(&Error::new(
+                ErrorKind::Cancelled,
+                "the job was cancelled in its first iteration",
+            ))?;
+        } else {
+            write_training(&result, &policy_folder, output)?;
+        }
         Ok(result)
     };
     let outcome = match cobre_sddp::train::<Highs, C>(&problem, &options, job) {
@@ -212,11 +221,18 @@ pub fn simulate<C: Communicator>(
         let (seed, threads) = (options.seed, options.threads);
         Ok(SimulationResult { costs, tables, seed, threads, output_dir: request.output_dir.clone() })
     };
-    let outcome = run().and_then(|result| {
+    let outcome: Result<SimulationResult> = run().and_then(|result| {
         output.as_mut().map_or(Ok(()), |output| write_summary(&result, identity, output))?;
         Ok(result)
     });
-    outcome.inspect_err(|error| record_failure(output.as_mut(), error))
+    match (outcome, output) {
+        // Tables get their names in the end: those of an earlier simulation are still whole.
+        (Err(error), Some(mut output)) if error.kind() == ErrorKind::Cancelled => {
+            output.withdraw(&error)?;
+            Err(error)
+        }
+        (outcome, mut output) => outcome.inspect_err(|error| record_failure(output.as_mut(), error)),
+    }
 }
 
 /// Number of threads that may run at once, by the affinity mask and the limits of the process.

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use cobre_core::{Error, ErrorKind, Result};
 use serde_json::{Value, json};
@@ -17,6 +18,8 @@ pub struct OutputDirectory {
     path: PathBuf,
     section: Section,
     record: RunRecord,
+    /// The record as it was before this job.
+    earlier: RunRecord,
     has_ended: bool,
     /// Held until the job ends, however it ends: the lock goes with the process.
     _lock: Option<File>,
@@ -41,7 +44,9 @@ impl OutputDirectory {
         for folder in ["", "policy", Section::Training.as_str(), Section::Simulation.as_str()] {
             atomic::sweep_drafts(&path.join(folder))?;
         }
-        let mut output = Self { path: path.to_owned(), section, record, has_ended: false, _lock: lock };
+        let earlier = record.clone();
+        let mut output =
+            Self { path: path.to_owned(), section, record, earlier, has_ended: false, _lock: lock };
         output.record.replace(section, beginning);
         output.write_record()?;
         Ok(output)
@@ -79,6 +84,20 @@ impl OutputDirectory {
         self.has_ended = true;
         self.record.extend(self.section, results);
         self.record.extend(self.section, json!({ "status": status, "finished": now() }));
+        self.write_record()
+    }
+
+    /// Ends a job that changed nothing: what an earlier job of the kind left, and its record, stay as they were.
+    ///
+    /// # Errors
+    /// [`ErrorKind::CheckpointFailed`] with the path.
+    pub fn withdraw(&mut self, error: &Error) -> Result<()> {
+        if self.earlier.section(self.section).is_none() {
+            self.fail(error);
+            return Ok(());
+        }
+        self.has_ended = true;
+        self.record.clone_from(&self.earlier);
         self.write_record()
     }
 
@@ -126,16 +145,22 @@ fn existing_record(path: &Path) -> Result<RunRecord> {
     }
 }
 
+/// How often, and after how long, a lock is tried again: between fork and exec, a child that some other thread starts
+/// holds every lock of this process, also those that were just given up.
+const LOCK_ATTEMPTS: u32 = 10;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
+
 fn lock(path: &Path) -> Result<Option<File>> {
     // Not every system and file system has locks on directories; there the user is trusted.
     let Ok(folder) = File::open(path) else { return Ok(None) };
-    match folder.try_lock() {
-        Ok(()) => Ok(Some(folder)),
-        Err(TryLockError::WouldBlock) => {
-            Err(refused(path, "another job is writing into the output directory"))
+    for _ in 0..LOCK_ATTEMPTS {
+        match folder.try_lock() {
+            Ok(()) => return Ok(Some(folder)),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+            Err(TryLockError::Error(_)) => return Ok(None),
         }
-        Err(TryLockError::Error(_)) => Ok(None),
     }
+    Err(refused(path, "another job is writing into the output directory"))
 }
 
 fn refused(path: &Path, message: &str) -> Error {

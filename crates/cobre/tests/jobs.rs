@@ -182,6 +182,23 @@ fn an_interrupted_training_is_written() {
 }
 
 #[test]
+fn a_training_without_an_iteration_leaves_the_earlier_one() {
+    let Some(case) = four_reservoirs("a_training_without_an_iteration_leaves_the_earlier_one") else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let output = Some(folder.path().to_owned());
+    trained(&case, &request(2, 2, output.clone()));
+    let (policy, record) = (files(&folder.path().join("policy")), files(folder.path()));
+    let cancel = CancelToken::new();
+    cancel.cancel();
+    let result = on_job(&ignore, &cancel, |job| train(&case, &request(9, 2, output), job)).unwrap();
+    assert!(result.convergence.is_empty());
+    assert_eq!(files(&folder.path().join("policy")), policy);
+    assert_eq!(files(folder.path()), record);
+}
+
+#[test]
 fn an_interrupted_simulation_leaves_the_earlier_one() {
     let Some(case) = four_reservoirs("an_interrupted_simulation_leaves_the_earlier_one") else { return };
     let folder = tempfile::tempdir().unwrap();
