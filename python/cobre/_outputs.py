@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["read_run"]
 
 _REQUIRED: Final = {
-    "training": ("options", "termination_reason"),
+    "training": ("config", "options", "termination_reason"),
     "simulation": ("options", "mean_cost", "std_cost", "half_width", "tables"),
 }
 

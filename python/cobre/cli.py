@@ -1,7 +1,7 @@
 """The ``cobre`` command.
 
 Exit codes: 0 ok · 1 some run failed · 2 bad input or usage · 3 solver · 4 I/O · 5 worker lost ·
-130 interrupted (Ctrl-C) · 143 terminated (SIGTERM).
+130 interrupted (Ctrl-C) · 143 terminated (SIGTERM, SIGHUP).
 """
 
 import contextlib
@@ -60,7 +60,7 @@ DebugOption = Annotated[bool, typer.Option("--debug", help="Show where in the pr
 
 
 class _Terminated(KeyboardInterrupt):
-    """SIGTERM: handled like Ctrl-C, told apart by the exit code."""
+    """SIGTERM or SIGHUP: handled like Ctrl-C, told apart by the exit code."""
 
 
 @app.command()
@@ -185,6 +185,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         arguments: Words after ``cobre``; those of the command line when ``None``.
     """
     signal.signal(signal.SIGTERM, _terminate)
+    # A closed terminal sends SIGHUP: what was earned is kept, as after SIGTERM. nohup goes on ignoring it.
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, _terminate)
     app(args=None if arguments is None else list(arguments))
     sys.exit(0)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from cobre import _outputs
 from cobre._native import _core
-from cobre._options import check_count, check_seed
+from cobre._options import check_count, check_output, check_seed
 from cobre._text import format_money, format_number, html_table
 from cobre.case import Case, as_case
 from cobre.policy import Policy, as_policy
@@ -209,7 +209,7 @@ def simulate(
             scenarios=number_of_scenarios,
             seed=chosen_seed,
             threads=number_of_threads,
-            output_dir=output_dir,
+            output_dir=check_output(output_dir),
             callback=callback_of(screen, progress_callback),
         )
     return SimulationResult(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from cobre import _outputs
 from cobre._native import _core
-from cobre._options import check_count, check_seed, refuse
+from cobre._options import check_count, check_output, check_seed, refuse
 from cobre._text import format_duration, format_money, format_number, html_table
 from cobre.case import Case, as_case
 from cobre.policy import Policy
@@ -98,7 +98,7 @@ class TrainingResult:
         run = _outputs.read_run(directory, "training")
         folder = directory / "training"
         return cls(
-            policy=Policy.load(directory / "policy"),
+            policy=Policy.load(directory / run["config"].get("policy", {}).get("path", "policy")),
             convergence=Table.read_parquet(folder / "convergence.parquet"),
             timings=Table.read_parquet(folder / "timings.parquet"),
             termination_reason=run["termination_reason"],
@@ -262,7 +262,7 @@ def train(
             risk=risk_pair,
             root_risk=root_pair,
             stopping=rules,
-            output_dir=output_dir,
+            output_dir=check_output(output_dir),
             callback=callback_of(screen, progress_callback),
         )
     return TrainingResult(
