@@ -2,7 +2,8 @@
 
 use cobre_core::{Error, ErrorKind};
 
-/// A failed collective. After one, the communicator is poisoned: later calls fail at once on all ranks.
+/// A failed collective. After one, the communicator is poisoned: later calls fail at once, on all ranks, with
+/// [`Poisoned`](Self::Poisoned).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CommError {
@@ -45,6 +46,47 @@ pub enum CommError {
         /// What the system said.
         message: String,
     },
+    /// A rank is no longer there.
+    #[error("rank {rank} was lost: {how}")]
+    PeerLost {
+        /// The rank that died or cannot be reached.
+        rank: usize,
+        /// What was seen of it.
+        how: String,
+    },
+    /// Ranks did not come within the time that the user set.
+    #[error("{operation} waited {waited_ms} ms for {}", ranks(missing))]
+    Timeout {
+        /// The operation.
+        operation: &'static str,
+        /// How long it waited, in ms.
+        waited_ms: u64,
+        /// The ranks that had not come.
+        missing: Vec<usize>,
+    },
+    /// Ranks called different operations, or the same with arguments that do not fit.
+    #[error("{operation} does not match what another rank called: {detail}")]
+    Mismatch {
+        /// The operation of this rank.
+        operation: &'static str,
+        /// The difference.
+        detail: String,
+    },
+    /// An earlier collective failed, here or on another rank.
+    #[error("the communicator is unusable since an earlier collective failed")]
+    Poisoned,
+}
+
+impl CommError {
+    /// Whether the error follows from what another rank did or did not do: the cause lies there.
+    pub fn is_consequence(&self) -> bool {
+        matches!(self, Self::PeerLost { .. } | Self::Timeout { .. } | Self::Mismatch { .. } | Self::Poisoned)
+    }
+}
+
+fn ranks(missing: &[usize]) -> String {
+    let names: Vec<String> = missing.iter().map(ToString::to_string).collect();
+    format!("{} {}", if names.len() == 1 { "rank" } else { "ranks" }, names.join(", "))
 }
 
 /// A backend that could not be chosen or started.
@@ -86,6 +128,38 @@ pub enum BackendError {
 
 impl From<CommError> for Error {
     fn from(error: CommError) -> Self {
-        Self::new(ErrorKind::BackendFailure, "communication between the processes failed").caused_by(error)
+        match error {
+            CommError::PeerLost { rank, ref how } => {
+                let message = format!("rank {rank} was lost: {how}");
+                Self::new(ErrorKind::WorkerFailed, message).with("rank", rank).caused_by(error)
+            }
+            error => Self::new(ErrorKind::BackendFailure, "communication between the processes failed")
+                .caused_by(error),
+        }
+    }
+}
+
+impl From<BackendError> for Error {
+    fn from(error: BackendError) -> Self {
+        let message = error.to_string();
+        match &error {
+            BackendError::BackendNotAvailable { requested, available }
+            | BackendError::InvalidBackend { requested, available } => {
+                Self::new(ErrorKind::IncompatibleSettings, message)
+                    .with("setting", "COBRE_COMM_BACKEND")
+                    .with("requested_value", requested.as_str())
+                    .with("available_backends", available.join(" "))
+                    .suggesting(format!("choose one of {}", available.join(", ")))
+            }
+            BackendError::MissingConfiguration { backend, missing_vars } => {
+                Self::new(ErrorKind::IncompatibleSettings, message)
+                    .with("setting", missing_vars.join(" "))
+                    .with("backend", *backend)
+                    .suggesting("set them for every rank, or leave every variable of the backend unset")
+            }
+            BackendError::InitializationFailed { backend, .. } => {
+                Self::new(ErrorKind::BackendFailure, message).with("backend", *backend)
+            }
+        }
     }
 }
