@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import random
-import shutil
 import signal
 import subprocess
 import time
@@ -13,7 +12,7 @@ import pytest
 import cobre
 from support import COBRE, EXAMPLE, result_bytes
 
-ITERATIONS = 30
+ITERATIONS = 16
 OPTIONS: dict[str, Any] = {"seed": 9, "threads": 1, "progress": False}
 
 
@@ -54,13 +53,13 @@ def killed_training(output: Path, every: int, moment: float) -> None:
         process.send_signal(signal.SIGKILL)
 
 
-@pytest.mark.parametrize("round_", range(6))
+@pytest.mark.parametrize("round_", range(4))
 def test_a_killed_training_goes_on_to_the_same_bytes(
     round_: int, unbroken: dict[str, bytes], tmp_path: Path
 ) -> None:
     moments = random.Random(round_)  # noqa: S311 - nothing secret
     output = tmp_path / "output"
-    killed_training(output, 1 + round_ % 3, moments.uniform(0.0, 1.0))
+    killed_training(output, 1 + round_ % 3, moments.uniform(0.0, 0.6))
     resumed = training(output, resume=True, threads=1 + round_ % 2)
     assert resumed.iterations == ITERATIONS
     assert result_bytes(output) == unbroken
@@ -68,11 +67,11 @@ def test_a_killed_training_goes_on_to_the_same_bytes(
 
 def test_stopping_and_going_on_changes_no_byte(unbroken: dict[str, bytes], tmp_path: Path) -> None:
     output = tmp_path / "output"
-    for iterations in (4, 11, ITERATIONS):
+    for iterations in (4, 9, ITERATIONS):
         result = training(output, iterations, resume=True)
         assert result.iterations == iterations
     assert result_bytes(output) == unbroken
-    times = result.timings.column("elapsed_secs")
+    times = [record.elapsed_secs for record in result.convergence_history]
     assert times == sorted(times), "time goes on where it stopped"
 
 
@@ -146,5 +145,4 @@ def test_a_kill_leaves_nothing_half_written(tmp_path: Path) -> None:
     output = tmp_path / "output"
     killed_training(output, 1, 0.05)
     training(output, 3, resume=True)
-    assert not [path for path in output.rglob(".cobre-draft-*")]
-    shutil.rmtree(output)
+    assert not list(output.rglob(".cobre-draft-*"))

@@ -320,8 +320,8 @@ def train(
 ) -> TrainingResult:
     """Trains a policy. What is `None` comes from the case's configuration; `threads` is all cores then.
 
-    Checkpoints go to `output_dir` every so many iterations, or as often as costs little; `resume` goes on from
-    the one that is there.
+    Checkpoints go to `output_dir` every so many iterations, or as often as costs little; `resume` goes on
+    from the one that is there.
 
     Ctrl-C and exceptions of the callback stop the job after the last complete iteration, whose results are
     written to `output_dir` all the same, and are raised.

@@ -223,8 +223,8 @@ def train(
 
     The result does not depend on the number of threads. Ctrl-C, and an exception of the callback, stop the
     training after the last complete iteration: what was earned is written to ``output_dir``, and the
-    exception is raised. A process that is killed leaves its last checkpoint there. Both go on with ``resume``,
-    and end with the bytes of a training that was never stopped.
+    exception is raised. A process that is killed leaves its last checkpoint there. Both go on with
+    ``resume``, and end with the bytes of a training that was never stopped.
 
     Args:
         case: A case, or the path of a case directory.
