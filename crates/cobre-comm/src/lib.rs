@@ -18,6 +18,8 @@ mod mapping;
 #[cfg(any(feature = "shm", feature = "mpi"))]
 mod node_region;
 mod region;
+#[cfg(feature = "shm")]
+mod shm;
 #[cfg(any(feature = "shm", feature = "tcp"))]
 mod stall;
 mod traits;
@@ -30,6 +32,15 @@ pub use local::LocalBackend;
 #[cfg(any(feature = "shm", feature = "mpi"))]
 pub use node_region::NodeRegion;
 pub use region::{HeapRegion, LocalCommunicator, SharedMemoryProvider, SharedRegion};
+#[cfg(all(feature = "shm", not(loom)))]
+pub use shm::{MOST_RANKS, ShmBackend, ShmConfig, SpinLimit};
 #[cfg(any(feature = "shm", feature = "tcp"))]
 pub use stall::{STALL_NOTICE, Stall, StallObserver};
 pub use traits::{Communicator, SendBuffer, check_allgatherv, check_allreduce};
+
+/// Readers of bytes that other processes write, for programs that feed them anything.
+#[doc(hidden)]
+pub mod fuzzing {
+    #[cfg(all(feature = "shm", not(loom)))]
+    pub use crate::shm::{Header, HeaderError};
+}
