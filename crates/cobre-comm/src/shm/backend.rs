@@ -156,6 +156,7 @@ impl Communicator for ShmBackend {
     }
 
     fn barrier(&self) -> Result<(), CommError> {
+        #[allow(clippy::redundant_closure_for_method_calls, reason = "the method is of one lifetime only")]
         self.call("barrier", Ok(()), |round| round.barrier())
     }
 

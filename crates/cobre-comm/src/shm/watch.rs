@@ -110,7 +110,7 @@ impl Patience for Watch<'_> {
             if self.missing(step).contains(&rank) {
                 let has_left = self.job.segment.standing(rank) == Standing::Left;
                 let cause = if has_left { Cause::Left { rank } } else { Cause::Died { rank } };
-                let error = error_of(cause, self.operation, Vec::new());
+                let error = error_of(cause, self.operation, &[]);
                 return Some(self.fail(cause, error));
             }
         }
@@ -140,12 +140,12 @@ impl Patience for Watch<'_> {
             let call = self.job.segment.call(rank, self.parity).load(std::sync::atomic::Ordering::Relaxed);
             format!("{} on rank {rank}", describe(call))
         });
-        error_of(cause, self.operation, calls.collect())
+        error_of(cause, self.operation, &calls.collect::<Vec<_>>())
     }
 }
 
 /// The error of a rank that learns the cause.
-fn error_of(cause: Cause, operation: &'static str, calls: Vec<String>) -> CommError {
+fn error_of(cause: Cause, operation: &'static str, calls: &[String]) -> CommError {
     match cause {
         Cause::Died { rank } => CommError::PeerLost { rank, how: "its process ended".into() },
         Cause::Left { rank } => CommError::PeerLost { rank, how: "it left the job".into() },
