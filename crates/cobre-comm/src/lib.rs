@@ -13,9 +13,9 @@ mod error;
 #[cfg(any(feature = "shm", feature = "tcp"))]
 mod lifeline;
 mod local;
-#[cfg(any(feature = "shm", feature = "mpi"))]
+#[cfg(any(all(feature = "shm", not(loom)), feature = "mpi"))]
 mod mapping;
-#[cfg(any(feature = "shm", feature = "mpi"))]
+#[cfg(any(all(feature = "shm", not(loom)), feature = "mpi"))]
 mod node_region;
 mod region;
 #[cfg(feature = "shm")]
@@ -29,7 +29,7 @@ pub use error::{BackendError, CommError};
 #[cfg(any(feature = "shm", feature = "tcp"))]
 pub use lifeline::{LIFELINE_EXIT_CODE, LIFELINE_VARIABLE, watch_lifeline_from_env};
 pub use local::LocalBackend;
-#[cfg(any(feature = "shm", feature = "mpi"))]
+#[cfg(any(all(feature = "shm", not(loom)), feature = "mpi"))]
 pub use node_region::NodeRegion;
 pub use region::{HeapRegion, LocalCommunicator, SharedMemoryProvider, SharedRegion};
 #[cfg(all(feature = "shm", not(loom)))]
