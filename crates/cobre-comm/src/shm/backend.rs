@@ -109,6 +109,7 @@ impl Job {
             parity: state.progress.parity(),
             budget: &mut state.budget,
             asleep: None,
+            yielding_since: None,
         }
     }
 

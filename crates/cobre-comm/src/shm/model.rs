@@ -109,8 +109,8 @@ impl Patience for Looks {
         self.0
     }
 
-    fn yields(&mut self) -> u32 {
-        self.0
+    fn goes_on_yielding(&mut self, round: u32) -> bool {
+        round < self.0
     }
 
     fn learn(&mut self, _: bool) {}
