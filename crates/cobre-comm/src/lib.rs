@@ -10,6 +10,8 @@
 
 mod data;
 mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(any(feature = "shm", feature = "tcp"))]
 mod lifeline;
 mod local;
@@ -37,10 +39,3 @@ pub use shm::{MOST_RANKS, ShmBackend, ShmConfig, SpinLimit};
 #[cfg(any(feature = "shm", feature = "tcp"))]
 pub use stall::{STALL_NOTICE, Stall, StallObserver};
 pub use traits::{Communicator, SendBuffer, check_allgatherv, check_allreduce};
-
-/// Readers of bytes that other processes write, for programs that feed them anything.
-#[doc(hidden)]
-pub mod fuzzing {
-    #[cfg(all(feature = "shm", not(loom)))]
-    pub use crate::shm::{Header, HeaderError};
-}

@@ -1,7 +1,7 @@
 //! The communicator.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
 use super::attach::{Attached, attach};
 use super::collectives::Round;
@@ -71,14 +71,7 @@ impl ShmBackend {
         if job.has_failed.load(Ordering::Acquire) {
             return Err(CommError::Poisoned);
         }
-        let mut state = match job.state.try_lock() {
-            Ok(state) => state,
-            Err(TryLockError::Poisoned(_)) => return Err(CommError::Poisoned),
-            Err(TryLockError::WouldBlock) => {
-                let message = "another thread of this rank is in a collective".into();
-                return Err(CommError::CollectiveFailed { operation, mpi_error_code: 0, message });
-            }
-        };
+        let mut state = job.state(operation)?;
         let outcome = match checked {
             Err(error) => {
                 // The other ranks learn it; alone, nobody has to.
@@ -101,6 +94,17 @@ impl ShmBackend {
 }
 
 impl Job {
+    /// The state, if no other thread calls.
+    fn state(&self, operation: &'static str) -> Result<MutexGuard<'_, State>, CommError> {
+        self.state.try_lock().map_err(|error| match error {
+            TryLockError::Poisoned(_) => CommError::Poisoned,
+            TryLockError::WouldBlock => {
+                let message = "another thread of this rank is in a collective".into();
+                CommError::CollectiveFailed { operation, mpi_error_code: 0, message }
+            }
+        })
+    }
+
     fn watch<'a>(&'a self, operation: &'static str, state: &'a mut State) -> Watch<'a> {
         Watch {
             job: &self.attached,
@@ -198,7 +202,7 @@ impl Communicator for ShmBackend {
         match mapping {
             None => SendBuffer::heap(len),
             Some((mapping, parts)) => {
-                let mut state = self.0.state.try_lock().map_err(|_| CommError::Poisoned)?;
+                let mut state = self.0.state("alloc_send")?;
                 Ok(SendBuffer::mapped(state.sends.add(mapping, parts, rank)))
             }
         }

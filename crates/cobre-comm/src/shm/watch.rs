@@ -88,7 +88,11 @@ impl Patience for Watch<'_> {
     fn spins(&mut self) -> u32 {
         self.budget.waits = self.budget.waits.wrapping_add(1);
         // Now and then the whole budget, to find out whether the others have processors of their own by now.
-        if self.budget.waits % SpinBudget::TRIAL == 0 { self.budget.limit.spins } else { self.budget.spins }
+        if self.budget.waits.is_multiple_of(SpinBudget::TRIAL) {
+            self.budget.limit.spins
+        } else {
+            self.budget.spins
+        }
     }
 
     fn goes_on_yielding(&mut self, round: u32) -> bool {
