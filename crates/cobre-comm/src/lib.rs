@@ -20,6 +20,8 @@ mod node_region;
 mod region;
 #[cfg(any(feature = "shm", feature = "tcp"))]
 mod stall;
+#[cfg(feature = "tcp")]
+mod tcp;
 mod traits;
 
 pub use data::{CommData, ReduceOp};
@@ -32,4 +34,6 @@ pub use node_region::NodeRegion;
 pub use region::{HeapRegion, LocalCommunicator, SharedMemoryProvider, SharedRegion};
 #[cfg(any(feature = "shm", feature = "tcp"))]
 pub use stall::{STALL_NOTICE, Stall, StallObserver};
+#[cfg(feature = "tcp")]
+pub use tcp::{TcpBackend, TcpConfig, Token};
 pub use traits::{Communicator, SendBuffer, check_allgatherv, check_allreduce};
