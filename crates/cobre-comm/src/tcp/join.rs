@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
 use super::config::{CONNECT_TIMEOUT_VARIABLE, COORDINATOR_VARIABLE, TcpConfig, failed};
-use super::frame::{CONTROL, decode};
+use super::frame::{CONTROL, Incoming, decode};
 use super::handshake::{Entrance, Job, Step};
 use super::link::prepare;
 use crate::BackendError;
@@ -87,36 +87,40 @@ fn connect(config: &TcpConfig, job: &Job, address: SocketAddr, until: Instant) -
     prepare(&stream).map_err(retry)?;
     let (mut entrance, hello) = Entrance::begin(job, config.rank).map_err(retry)?;
     stream.write_all(&hello).map_err(retry)?;
-    let mut bytes = [0; 4 + CONTROL];
-    let mut filled = 0;
     loop {
-        let frame = loop {
-            match decode(&bytes[..filled]) {
-                Ok(Some((frame, taken))) if taken == filled => break frame,
-                Ok(None) => {}
-                // Nothing follows a frame before it is answered.
-                Ok(Some(_)) => return Err(Miss::Retry("what answers is no coordinator".to_owned())),
-                Err(error) => return Err(Miss::Retry(format!("what answers is no coordinator: {error}"))),
-            }
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(Miss::Retry("the coordinator does not answer".to_owned()));
-            }
-            stream.set_read_timeout(Some(left)).map_err(retry)?;
-            match stream.read(&mut bytes[filled..]) {
-                Ok(0) => return Err(Miss::Retry("the coordinator closed the connection".to_owned())),
-                Ok(count) => filled += count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(retry(error)),
-            }
-        };
-        filled = 0;
-        match entrance.hear(&frame) {
+        match entrance.hear(&next_frame(&mut stream, until)?) {
             Step::Answer(answer) => stream.write_all(&answer).map_err(retry)?,
             Step::Joined => return Ok(stream),
             Step::Refused(text) => return Err(Miss::Refused(text)),
             Step::Stranger(text) => return Err(Miss::Retry(text.to_owned())),
+        }
+    }
+}
+
+/// Reads one frame and nothing of what follows it: the first collective may follow the last word of the handshake.
+fn next_frame(stream: &mut TcpStream, until: Instant) -> Result<Incoming, Miss> {
+    let retry = |error: io::Error| Miss::Retry(error.to_string());
+    let mut bytes = [0; 4 + CONTROL];
+    let mut filled = 0;
+    loop {
+        match decode(&bytes[..filled]) {
+            Ok(Some((frame, _))) => return Ok(frame),
+            Ok(None) => {}
+            Err(error) => return Err(Miss::Retry(format!("what answers is no coordinator: {error}"))),
+        }
+        let length = u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]) as usize;
+        let wanted = if filled < 4 { 4 } else { (4 + length).min(bytes.len()) };
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(Miss::Retry("the coordinator does not answer".to_owned()));
+        }
+        stream.set_read_timeout(Some(left)).map_err(retry)?;
+        match stream.read(&mut bytes[filled..wanted]) {
+            Ok(0) => return Err(Miss::Retry("the coordinator closed the connection".to_owned())),
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(retry(error)),
         }
     }
 }
