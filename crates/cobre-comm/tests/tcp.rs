@@ -1,63 +1,19 @@
 //! The conformance suite, misuse and random sequences over TCP, with ranks as threads and as processes.
 #![cfg(feature = "tcp")]
 
-use std::net::TcpListener;
 use std::time::Duration;
 
-use cobre_comm::{CommError, Communicator, ReduceOp, TcpBackend, TcpConfig, Token};
+use cobre_comm::{CommError, Communicator, ReduceOp};
 use common::misuse::Misuse;
-use common::ranks::{Processes, on_threads, role};
+use common::ranks::role;
 use proptest::prelude::*;
+use tcp_jobs::{connect_from_env, processes, threads};
 
 mod common;
+mod tcp_jobs;
 
 const SIZES: [usize; 5] = [1, 2, 3, 4, 8];
 const LIMIT: Duration = Duration::from_secs(120);
-const TOKEN: &str = "00112233445566778899aabbccddeeff";
-
-/// Runs `work` on the threads of a job.
-fn threads<R: Send>(size: usize, work: impl Fn(&TcpBackend) -> R + Sync) -> Vec<R> {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    let connect = |rank| {
-        let mut config = TcpConfig::new(rank, size, &address);
-        config.token = Token::from_hex(TOKEN);
-        if rank == 0 {
-            config.listener = Some(listener.try_clone().unwrap());
-        }
-        TcpBackend::connect(&config).unwrap()
-    };
-    on_threads(size, connect, work)
-}
-
-/// The environment of a rank of a job at `port`.
-fn environment(size: usize, port: u16) -> impl Fn(usize) -> Vec<(String, String)> {
-    move |rank| {
-        [
-            ("COBRE_TCP_RANK", rank.to_string()),
-            ("COBRE_TCP_SIZE", size.to_string()),
-            ("COBRE_TCP_COORDINATOR", format!("127.0.0.1:{port}")),
-            ("COBRE_COMM_TOKEN", TOKEN.to_owned()),
-        ]
-        .map(|(name, value)| (name.to_owned(), value))
-        .to_vec()
-    }
-}
-
-/// A port that was free a moment ago.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-fn connect_from_env() -> TcpBackend {
-    TcpBackend::connect(&TcpConfig::from_env().unwrap()).unwrap()
-}
-
-/// Starts the test `test` again as the ranks of a job.
-fn processes(test: &str, size: usize) -> Processes {
-    Processes::start(test, size, environment(size, free_port()))
-}
-
 #[test]
 fn conformance_of_threads() {
     for size in SIZES {
@@ -71,7 +27,7 @@ fn conformance_of_processes() {
         return common::conformance::run(&connect_from_env());
     }
     for size in SIZES {
-        processes("conformance_of_processes", size).succeed(LIMIT);
+        processes("conformance_of_processes", size, &[]).succeed(LIMIT);
     }
 }
 
@@ -136,7 +92,7 @@ fn two_threads_of_a_rank_are_refused() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 0, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 0, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn sequences_equal_the_oracle(seed: u64, steps in 1usize..50, size in 2usize..6) {
@@ -154,6 +110,6 @@ fn sequences_of_processes_equal_the_oracle() {
         return;
     }
     for size in [2, 4] {
-        processes("sequences_of_processes_equal_the_oracle", size).succeed(LIMIT);
+        processes("sequences_of_processes_equal_the_oracle", size, &[]).succeed(LIMIT);
     }
 }

@@ -193,3 +193,13 @@ impl Reception<'_> {
         failed(text)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strangers_take_little_memory() {
+        assert!(PENDING * size_of::<Pending>() <= 64 << 10);
+    }
+}

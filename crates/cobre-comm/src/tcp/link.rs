@@ -9,7 +9,7 @@ use std::time::Duration;
 use socket2::{SockRef, TcpKeepalive};
 
 use super::failure::Failure;
-use super::frame::{self, Incoming, Prefix, Tag};
+use super::frame::{self, Incoming, Prefix, Shutdown, Tag};
 
 /// Bytes read ahead: what follows a payload comes in the same system call, and small payloads are copied from here.
 const INBOX: usize = 4096;
@@ -262,25 +262,30 @@ impl Link {
 
     /// After the other end was lost: what its last frame says, if one can be found behind `skipped` bytes of a
     /// payload. Otherwise `failure`.
-    pub(super) fn last_words(&mut self, mut skipped: usize, failure: Failure) -> Failure {
+    pub(super) fn last_words(&mut self, skipped: usize, failure: Failure) -> Failure {
+        self.farewell(skipped).map_or(failure, Failure::from_shutdown)
+    }
+
+    /// Reads all that the other end has sent, up to its last frame, of which there is none when it died.
+    pub(super) fn farewell(&mut self, mut skipped: usize) -> Option<Shutdown> {
         loop {
             let passed = skipped.min(self.unread.len());
             self.unread.start += passed;
             skipped -= passed;
             if skipped == 0 {
-                match self.take_frame() {
-                    Ok(Some(Incoming::Shutdown(shutdown))) => return Failure::from_shutdown(shutdown),
-                    Ok(Some(Incoming::Data { payload, .. })) => {
+                match self.take_frame().ok()? {
+                    Some(Incoming::Shutdown(shutdown)) => return Some(shutdown),
+                    Some(Incoming::Data { payload, .. }) => {
                         skipped = payload;
                         continue;
                     }
-                    Ok(Some(_)) => continue,
-                    Ok(None) => {}
-                    Err(_) => return failure,
+                    Some(_) => continue,
+                    None => {}
                 }
             }
-            if !matches!(self.refill(), Ok(Arrival::Bytes(_))) {
-                return failure;
+            match self.refill() {
+                Ok(Arrival::Bytes(_)) => {}
+                _ => return None,
             }
         }
     }

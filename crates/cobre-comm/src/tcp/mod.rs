@@ -21,10 +21,12 @@ mod patience;
 mod readiness;
 mod token;
 mod traffic;
+mod watch;
 mod worker;
 
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 pub use config::TcpConfig;
@@ -40,6 +42,7 @@ use self::patience::{Limits, Patience};
 use self::readiness::Readiness;
 use self::token::Key;
 use self::traffic::{Placing, Reducing, Traffic};
+use self::watch::Watch;
 use self::worker::Errand;
 use crate::{
     BackendError, CommData, CommError, Communicator, HeapRegion, LocalBackend, LocalCommunicator, ReduceOp,
@@ -74,7 +77,11 @@ pub struct TcpBackend {
     size: usize,
     limits: Limits,
     is_poisoned: AtomicBool,
-    state: Mutex<State>,
+    /// Whether a thread is in a collective.
+    is_busy: AtomicBool,
+    state: Arc<Mutex<State>>,
+    /// On the coordinator, where somebody may wait while it computes.
+    watch: Option<Watch>,
 }
 
 /// What a collective uses.
@@ -85,6 +92,8 @@ struct State {
     seq: u32,
     /// Whether the other ranks know that this one has stopped.
     has_parted: bool,
+    /// What was seen between two calls: the next one returns it.
+    seen: Option<Failure>,
 }
 
 impl TcpBackend {
@@ -113,12 +122,20 @@ impl TcpBackend {
             notice: config.stall_notice,
             observer: config.on_stall.clone(),
         };
+        let state = Arc::new(Mutex::new(State { links, seq: 0, has_parted: false, seen: None }));
+        let is_watching = config.rank == 0 && config.size > 2;
+        let watch = is_watching
+            .then(|| Watch::start(&state))
+            .transpose()
+            .map_err(|error| config::failed(error.to_string()))?;
         Ok(Self {
             rank: config.rank,
             size: config.size,
             limits,
             is_poisoned: AtomicBool::new(false),
-            state: Mutex::new(State { links, seq: 0, has_parted: false }),
+            is_busy: AtomicBool::new(false),
+            state,
+            watch,
         })
     }
 
@@ -129,21 +146,33 @@ impl TcpBackend {
         check: Result<(), CommError>,
         run: impl FnOnce(&mut State, Patience<'_>) -> Result<(), Failure>,
     ) -> Result<(), CommError> {
-        let mut state = match self.state.try_lock() {
-            Ok(state) => state,
-            Err(TryLockError::Poisoned(state)) => {
-                self.is_poisoned.store(true, Ordering::Relaxed);
-                state.into_inner()
-            }
-            Err(TryLockError::WouldBlock) => {
-                // Whoever is in the other collective tells the ranks when it is over.
-                self.is_poisoned.store(true, Ordering::Relaxed);
-                return Err(concurrent().into_error(operation));
-            }
-        };
+        if self.is_busy.swap(true, Ordering::Acquire) {
+            // Whoever is in the other collective tells the ranks when it is over.
+            self.is_poisoned.store(true, Ordering::Relaxed);
+            return Err(concurrent().into_error(operation));
+        }
+        let _busy = Busy(&self.is_busy);
+        self.perform(operation, check, run)
+    }
+
+    fn perform(
+        &self,
+        operation: &'static str,
+        check: Result<(), CommError>,
+        run: impl FnOnce(&mut State, Patience<'_>) -> Result<(), Failure>,
+    ) -> Result<(), CommError> {
+        // A thread that panicked in a collective left it unfinished.
+        let mut state = self.state.lock().unwrap_or_else(|broken| {
+            self.is_poisoned.store(true, Ordering::Relaxed);
+            broken.into_inner()
+        });
         if self.is_poisoned.load(Ordering::Relaxed) {
             self.part(&mut state, &self.broken());
             return Err(CommError::Poisoned);
+        }
+        if let Some(failure) = state.seen.take() {
+            self.part(&mut state, &failure);
+            return Err(failure.into_error(operation));
         }
         if let Err(error) = check {
             let detail =
@@ -164,7 +193,7 @@ impl TcpBackend {
     }
 
     fn broken(&self) -> Failure {
-        let message = format!("rank {} cannot go on since two of its threads called at once", self.rank);
+        let message = format!("rank {} cannot go on after two of its threads called at once", self.rank);
         Failure::Failed { culprit: self.rank, message }
     }
 
@@ -176,6 +205,15 @@ impl TcpBackend {
 
     fn is_coordinator(&self) -> bool {
         self.rank == 0
+    }
+}
+
+/// While it lives, its rank is in a collective.
+struct Busy<'a>(&'a AtomicBool);
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
     }
 }
 
@@ -212,6 +250,30 @@ impl State {
         }
         for link in &self.links {
             link.close();
+        }
+    }
+
+    /// Handles of the connections.
+    fn streams(&self) -> std::io::Result<Vec<TcpStream>> {
+        self.links.iter().map(|link| link.stream().try_clone()).collect()
+    }
+
+    /// The connection to a rank ended between two calls.
+    fn mourn(&mut self, index: usize) {
+        if self.has_parted {
+            return;
+        }
+        let rank = self.links[index].rank;
+        let last = self.links[index].farewell(0);
+        let has_left = last.as_ref().is_some_and(|last| last.reason == Reason::Left);
+        let how = "its connection was closed".to_owned();
+        let failure = last.map_or(Failure::Lost { rank, how }, Failure::from_shutdown);
+        // A rank may leave when no call follows: that is for the next call to say.
+        if !has_left {
+            self.part(&failure.shutdown());
+        }
+        if !has_left || self.seen.is_none() {
+            self.seen = Some(failure);
         }
     }
 
@@ -334,7 +396,8 @@ impl Communicator for TcpBackend {
 
     fn abort(&self, code: i32) -> ! {
         // Where another thread is in a collective, the end of the connections has to say it.
-        if let Ok(mut state) = self.state.try_lock() {
+        if !self.is_busy.swap(true, Ordering::Acquire) {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             let number = u64::from(code as u32);
             let (text, ranks) = (String::new(), Vec::new());
             state.part(&Shutdown { reason: Reason::Aborted, culprit: self.rank, number, text, ranks });
@@ -376,8 +439,8 @@ impl SharedMemoryProvider for TcpBackend {
 
 impl Drop for TcpBackend {
     fn drop(&mut self) {
-        let mut state: MutexGuard<'_, State> =
-            self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        self.watch = None;
+        let mut state: MutexGuard<'_, State> = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let (text, ranks) = (String::new(), Vec::new());
         state.part(&Shutdown { reason: Reason::Left, culprit: self.rank, number: 0, text, ranks });
     }
