@@ -135,7 +135,7 @@ impl<'a, T: Traffic> Exchange<'a, T> {
                         return Ok(has_moved);
                     }
                 }
-                Some(_) => return Err(self.strange(rank, "a frame that belongs to no collective")),
+                Some(_) => return Err(strange(rank, "a frame that belongs to no collective")),
             }
         }
     }
@@ -149,7 +149,7 @@ impl<'a, T: Traffic> Exchange<'a, T> {
             self.call.compare(rank, &expected, tag, prefix)?;
             seat.wants_go = seat.due > EAGER;
             if payload != if seat.wants_go { 0 } else { seat.due } {
-                return Err(self.strange(rank, "a frame of another length"));
+                return Err(strange(rank, "a frame of another length"));
             }
             seat.has_entered = true;
             seat.frame = payload;
@@ -160,14 +160,10 @@ impl<'a, T: Traffic> Exchange<'a, T> {
         let expected = self.call.entry(self.seq, rest);
         let is_due = rest > 0 && self.absent == 0 && !seat.wants_go;
         if !is_due || tag != self.call.tags.0 || *prefix != expected || payload == 0 || payload > rest {
-            return Err(self.strange(rank, "a frame out of turn"));
+            return Err(strange(rank, "a frame out of turn"));
         }
         seat.frame = payload;
         Ok(())
-    }
-
-    fn strange(&self, rank: usize, what: &str) -> Failure {
-        Failure::Failed { culprit: rank, message: format!("rank {rank} sent {what}") }
     }
 
     /// Sends what there is for a worker; whether the socket took some of it.
@@ -242,15 +238,15 @@ impl<'a, T: Traffic> Exchange<'a, T> {
         let mut open = Vec::with_capacity(self.links.len());
         let mut wishes = Vec::with_capacity(self.links.len());
         let mut can_go_on = false;
-        readable.fill(false);
-        for index in 0..self.links.len() {
+        for (index, is_readable) in readable.iter_mut().enumerate() {
+            *is_readable = false;
             let seat = &self.seats[index];
             if seat.is_served {
                 continue;
             }
             let has_room = seat.frame == 0 || !self.traffic.room(index + 1).is_empty();
             if has_room && seat.frame > 0 && self.links[index].has_unread() {
-                readable[index] = true;
+                *is_readable = true;
                 can_go_on = true;
             }
             open.push(index);
@@ -313,4 +309,8 @@ impl<'a, T: Traffic> Exchange<'a, T> {
         }
         Ok(())
     }
+}
+
+fn strange(rank: usize, what: &str) -> Failure {
+    Failure::Failed { culprit: rank, message: format!("rank {rank} sent {what}") }
 }

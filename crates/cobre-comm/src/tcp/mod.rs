@@ -14,6 +14,8 @@ mod config;
 mod coordinator;
 mod failure;
 mod frame;
+#[doc(hidden)]
+pub mod fuzzing;
 mod handshake;
 mod join;
 mod link;
