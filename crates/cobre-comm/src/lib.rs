@@ -10,14 +10,18 @@
 
 mod data;
 mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(any(feature = "shm", feature = "tcp"))]
 mod lifeline;
 mod local;
-#[cfg(any(feature = "shm", feature = "mpi"))]
+#[cfg(any(all(feature = "shm", not(loom)), feature = "mpi"))]
 mod mapping;
-#[cfg(any(feature = "shm", feature = "mpi"))]
+#[cfg(any(all(feature = "shm", not(loom)), feature = "mpi"))]
 mod node_region;
 mod region;
+#[cfg(feature = "shm")]
+mod shm;
 #[cfg(any(feature = "shm", feature = "tcp"))]
 mod stall;
 #[cfg(feature = "tcp")]
@@ -29,9 +33,11 @@ pub use error::{BackendError, CommError};
 #[cfg(any(feature = "shm", feature = "tcp"))]
 pub use lifeline::{LIFELINE_EXIT_CODE, LIFELINE_VARIABLE, watch_lifeline_from_env};
 pub use local::LocalBackend;
-#[cfg(any(feature = "shm", feature = "mpi"))]
+#[cfg(any(all(feature = "shm", not(loom)), feature = "mpi"))]
 pub use node_region::NodeRegion;
 pub use region::{HeapRegion, LocalCommunicator, SharedMemoryProvider, SharedRegion};
+#[cfg(all(feature = "shm", not(loom)))]
+pub use shm::{MOST_RANKS, ShmBackend, ShmConfig, SpinLimit};
 #[cfg(any(feature = "shm", feature = "tcp"))]
 pub use stall::{STALL_NOTICE, Stall, StallObserver};
 #[cfg(feature = "tcp")]

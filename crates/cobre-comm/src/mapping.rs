@@ -9,6 +9,13 @@ use std::io::{Error, ErrorKind};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::ptr::NonNull;
+#[cfg(all(feature = "shm", not(loom)))]
+use std::{
+    marker::PhantomData,
+    ops::Range,
+    sync::Arc,
+    sync::atomic::{AtomicU32, Ordering},
+};
 
 use bytemuck::Pod;
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_seals, fstat, memfd_create};
@@ -81,6 +88,65 @@ impl Mapping {
         assert!(start.is_aligned());
         // SAFETY: as in `slice`; the caller excludes every other access.
         unsafe { std::slice::from_raw_parts_mut(start.as_ptr(), len) }
+    }
+}
+
+#[cfg(all(feature = "shm", not(loom)))]
+impl Mapping {
+    /// Copies elements that their owner, in whatever process, does not write now.
+    pub(crate) fn read_shared<T: Pod>(&self, offset: usize, into: &mut [T]) {
+        // SAFETY: the owner has them borrowed for a collective that ends after this read.
+        into.copy_from_slice(unsafe { self.slice(offset, into.len()) });
+    }
+
+    fn word(&self, offset: usize) -> &AtomicU32 {
+        let start = self.at(offset, size_of::<AtomicU32>()).cast::<AtomicU32>();
+        assert!(start.is_aligned());
+        // SAFETY: in bounds and aligned; atomics may be shared, and any bits are a value of them.
+        unsafe { start.as_ref() }
+    }
+
+    /// Whether a [`MappedPart`] with this word was dropped.
+    pub(crate) fn is_given_up(&self, word: usize) -> bool {
+        self.word(word).load(Ordering::Acquire) != 0
+    }
+}
+
+/// The elements of a part of a mapping that this process alone writes. When it is dropped, the word at the given
+/// offset says so.
+#[cfg(all(feature = "shm", not(loom)))]
+#[derive(Debug)]
+pub(crate) struct MappedPart<T> {
+    mapping: Arc<Mapping>,
+    part: Range<usize>,
+    word: usize,
+    element: PhantomData<T>,
+}
+
+#[cfg(all(feature = "shm", not(loom)))]
+impl<T: Pod> MappedPart<T> {
+    /// The part of these bytes, which nobody else has.
+    pub(crate) fn new(mapping: Arc<Mapping>, part: Range<usize>, word: usize) -> Self {
+        Self { mapping, part, word, element: PhantomData }
+    }
+
+    /// The elements.
+    pub(crate) fn as_slice(&self) -> &[T] {
+        // SAFETY: this process alone writes the part, and only through `as_mut_slice`.
+        unsafe { self.mapping.slice(self.part.start, self.part.len() / size_of::<T>()) }
+    }
+
+    /// The elements for writing.
+    pub(crate) fn as_mut_slice(&mut self) -> &mut [T] {
+        // SAFETY: other processes read the part only while this one lends it to a collective.
+        unsafe { self.mapping.slice_mut(self.part.start, self.part.len() / size_of::<T>()) }
+    }
+}
+
+#[cfg(all(feature = "shm", not(loom)))]
+impl<T> Drop for MappedPart<T> {
+    fn drop(&mut self) {
+        self.mapping.word(self.word).store(1, Ordering::Release);
     }
 }
 
