@@ -43,9 +43,7 @@ fn what_comes_over_tcp() {
 fn neighbours_of_what_comes_over_tcp() {
     use cobre_comm::fuzzing::{environment, frame, handshake};
     let text = |bytes: &[u8]| environment(&String::from_utf8_lossy(bytes));
-    let readers: [(&str, &dyn Fn(&[u8])); 3] =
-        [("frame", &frame), ("handshake", &handshake), ("environment", &text)];
-    for (target, read) in readers {
+    let disturb = |target: &str, read: &dyn Fn(&[u8])| {
         replay(target, |input| {
             for at in 0..input.len() {
                 read(&input[..at]);
@@ -56,5 +54,8 @@ fn neighbours_of_what_comes_over_tcp() {
                 }
             }
         });
-    }
+    };
+    disturb("frame", &frame);
+    disturb("handshake", &handshake);
+    disturb("environment", &text);
 }

@@ -1,6 +1,10 @@
 //! Ranks on two hosts, as far as one machine can be two: network namespaces with a cable between them, which is
 //! pulled, and a relay that is slow and cuts everything into pieces. Namespaces need privileges and `ip`.
 #![cfg(all(feature = "tcp", target_os = "linux"))]
+#![allow(
+    clippy::print_stdout,
+    reason = "ranks tell the test what happened, and the test tells why it is skipped"
+)]
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -206,6 +210,6 @@ fn conformance_over_a_slow_line() {
             }
             TcpBackend::connect(&config).unwrap()
         };
-        on_threads(size, connect, |comm| common::conformance::run(comm));
+        on_threads(size, connect, common::conformance::run);
     });
 }
