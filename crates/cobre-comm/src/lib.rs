@@ -24,6 +24,8 @@ mod region;
 mod shm;
 #[cfg(any(feature = "shm", feature = "tcp"))]
 mod stall;
+#[cfg(feature = "tcp")]
+mod tcp;
 mod traits;
 
 pub use data::{CommData, ReduceOp};
@@ -38,4 +40,6 @@ pub use region::{HeapRegion, LocalCommunicator, SharedMemoryProvider, SharedRegi
 pub use shm::{MOST_RANKS, ShmBackend, ShmConfig, SpinLimit};
 #[cfg(any(feature = "shm", feature = "tcp"))]
 pub use stall::{STALL_NOTICE, Stall, StallObserver};
+#[cfg(feature = "tcp")]
+pub use tcp::{TcpBackend, TcpConfig, Token};
 pub use traits::{Communicator, SendBuffer, check_allgatherv, check_allreduce};
