@@ -314,9 +314,14 @@ def train(
     stopping: Sequence[StoppingRule] | None = None,
     stopping_mode: Literal["any", "all"] = "any",
     output_dir: _Path | None = None,
+    checkpoint_every: int | None = None,
+    resume: bool = False,
     callback: Callback | None = None,
 ) -> TrainingResult:
     """Trains a policy. What is `None` comes from the case's configuration; `threads` is all cores then.
+
+    Checkpoints go to `output_dir` every so many iterations, or as often as costs little; `resume` goes on
+    from the one that is there.
 
     Ctrl-C and exceptions of the callback stop the job after the last complete iteration, whose results are
     written to `output_dir` all the same, and are raised.

@@ -52,6 +52,7 @@ def interrupted_training(case: Path, output: Path) -> str:
     return (
         f"interrupted: the policy of {policy.iterations} complete iterations is in {output / 'policy'} "
         f"(lower bound {format_money(policy.lower_bound)})\n"
+        "to go on: the same command with --resume\n"
         f"to simulate it: cobre simulate {case} --policy {output / 'policy'}"
     )
 

@@ -110,6 +110,10 @@ def train(
         float | None, typer.Option(help="CVaR: the worst fraction of outcomes, in (0, 1].")
     ] = None,
     weight: Annotated[float | None, typer.Option(help="CVaR: its share against the mean, in [0, 1].")] = None,
+    checkpoint_every: Annotated[
+        int | None, typer.Option(metavar="N", help="Iterations between two checkpoints.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in DIR.")] = False,
     overrides: SetOption = None,
     progress: ProgressOption = None,
     debug: DebugOption = False,
@@ -126,6 +130,8 @@ def train(
                 threads=threads,
                 progress=_progress(progress),
                 output_dir=output,
+                checkpoint_every=checkpoint_every,
+                resume=resume,
             )
         except KeyboardInterrupt:
             _complain(_report.interrupted_training(case, output))

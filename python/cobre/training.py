@@ -216,12 +216,15 @@ def train(
     progress_callback: Callable[[ProgressEvent], object] | None = None,
     progress: Progress = "auto",
     output_dir: PathLike | None = None,
+    checkpoint_every: int | None = None,
+    resume: bool = False,
 ) -> TrainingResult:
     """Train a policy for a case. What is ``None`` comes from the case's ``config.json``.
 
     The result does not depend on the number of threads. Ctrl-C, and an exception of the callback, stop the
     training after the last complete iteration: what was earned is written to ``output_dir``, and the
-    exception is raised.
+    exception is raised. A process that is killed leaves its last checkpoint there. Both go on with
+    ``resume``, and end with the bytes of a training that was never stopped.
 
     Args:
         case: A case, or the path of a case directory.
@@ -233,10 +236,14 @@ def train(
         threads: Threads, all cores when ``None``.
         progress_callback: Called with every event, in the calling thread.
         progress: Whether to show progress on stderr; ``"auto"`` does when that is a terminal.
-        output_dir: Where to write the policy and the tables.
+        output_dir: Where to write the policy, the tables and checkpoints.
+        checkpoint_every: Iterations between two checkpoints; when ``None``, ten, or as many more as keep the
+            time that checkpoints take below a twentieth.
+        resume: Go on from the checkpoint in ``output_dir``; begin when there is none. The case, the seed and
+            the options must be those of the checkpoint, except for ``stopping`` and ``threads``.
 
     Raises:
-        ValidationError: The case or an argument cannot be used.
+        ValidationError: The case or an argument cannot be used, or the checkpoint is of another training.
         SolverError: A stage problem could not be solved.
         IOError: A file could not be written.
         TypeError: An argument has the wrong type.
@@ -253,6 +260,7 @@ def train(
     risk_pair, root_pair = _risk_pair("risk", risk), _risk_pair("root_risk", root_risk)
     number_of_threads = None if threads is None else check_count("threads", threads)
     chosen_seed = None if seed is None else check_seed(seed)
+    interval = None if checkpoint_every is None else check_count("checkpoint_every", checkpoint_every)
     native_case = as_case(case, config_overrides)
     with display(progress, time_limit=_time_limit(native_case, rules)) as screen:
         native = _core.train(
@@ -263,6 +271,8 @@ def train(
             root_risk=root_pair,
             stopping=rules,
             output_dir=check_output(output_dir),
+            checkpoint_every=interval,
+            resume=bool(resume),
             callback=callback_of(screen, progress_callback),
         )
     return TrainingResult(

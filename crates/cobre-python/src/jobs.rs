@@ -20,7 +20,7 @@ use crate::run::run;
 #[pyo3(
     signature = (case, *, callback=None, **options),
     text_signature = "(case, *, seed=None, threads=None, risk=None, root_risk=None, stopping=None, \
-                      stopping_mode='any', output_dir=None, callback=None)"
+                      stopping_mode='any', output_dir=None, checkpoint_every=None, resume=False, callback=None)"
 )]
 pub(crate) fn train(
     py: Python<'_>,
@@ -39,6 +39,8 @@ pub(crate) fn train(
         root_risk: options.take("root_risk")?.map(risk),
         stopping: stopping(py, rules.as_deref(), mode.as_deref().unwrap_or("any"))?,
         output_dir: options.take::<PathBuf>("output_dir")?,
+        checkpoint_every: options.take("checkpoint_every")?,
+        resume: options.take("resume")?.unwrap_or_default(),
     };
     options.refuse_rest()?;
     let case = Arc::clone(&case.case);

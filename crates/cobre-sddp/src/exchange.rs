@@ -13,24 +13,33 @@ pub(crate) fn share(total: usize, rank: usize, size: usize) -> Range<usize> {
     total * rank / size..total * (rank + 1) / size
 }
 
-/// Why a rank could not deliver.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Trouble {
-    Cancelled,
-    Failed,
-}
-
-impl Trouble {
-    pub(crate) fn of(error: &Error) -> Self {
-        if error.kind() == ErrorKind::Cancelled { Self::Cancelled } else { Self::Failed }
+/// Whether all ranks delivered: this rank's own outcome, or an error when another rank has none. Collective, and so the
+/// way in which the error of one rank, or its cancellation, ends the work of all at the same place.
+///
+/// # Errors
+/// This rank's own, except that a cancellation gives way to a failure elsewhere; [`ErrorKind::WorkerFailed`] with the
+/// lowest rank that failed; [`ErrorKind::Cancelled`] when a rank was cancelled and none failed.
+pub fn agree<T, C: Communicator>(comm: &C, own: Result<T>) -> Result<T> {
+    const DELIVERED: u8 = 0;
+    const CANCELLED: u8 = 1;
+    const FAILED: u8 = 2;
+    if comm.size() == 1 {
+        return own;
     }
-
-    /// The error on a rank that had no trouble of its own.
-    fn error(self) -> Error {
-        match self {
-            Self::Cancelled => Error::new(ErrorKind::Cancelled, "the job was cancelled"),
-            Self::Failed => Error::new(ErrorKind::WorkerFailed, "another rank failed"),
+    let code = match &own {
+        Ok(_) => DELIVERED,
+        Err(error) if error.kind() == ErrorKind::Cancelled => CANCELLED,
+        Err(_) => FAILED,
+    };
+    let codes = gather(comm, &[code], &vec![1; comm.size()])?;
+    match codes.iter().position(|&code| code == FAILED) {
+        Some(rank) if code != FAILED => {
+            Err(Error::new(ErrorKind::WorkerFailed, format!("rank {rank} failed")).with("rank", rank))
         }
+        None if code == DELIVERED && codes.contains(&CANCELLED) => {
+            Err(Error::new(ErrorKind::Cancelled, "the job was cancelled"))
+        }
+        _ => own,
     }
 }
 
@@ -59,37 +68,28 @@ pub(crate) struct Paths {
 }
 
 impl Paths {
-    /// Gathers the ranks' paths. `own` are this rank's, or why it has none.
+    /// Gathers the ranks' paths.
     ///
     /// # Errors
-    /// This rank's own error, or the trouble of another; on every rank if on one.
+    /// Those of the communicator.
     pub(crate) fn gather<St, C: Communicator>(
         comm: &C,
-        own: std::result::Result<&[PathResult<St>], Trouble>,
+        own: &[PathResult<St>],
         total: usize,
         states: usize,
     ) -> Result<Self> {
         let size = comm.size();
         let parts: Vec<Range<usize>> = (0..size).map(|rank| share(total, rank, size)).collect();
-        let heads: Vec<f64> = match own {
-            Ok(paths) => paths.iter().flat_map(|path| [path.visits.len() as f64, path.cost]).collect(),
-            Err(trouble) => {
-                [-1.0 - f64::from(u8::from(trouble == Trouble::Failed)), 0.0].repeat(parts[comm.rank()].len())
-            }
-        };
+        let heads: Vec<f64> = own.iter().flat_map(|path| [path.visits.len() as f64, path.cost]).collect();
         let counts: Vec<usize> = parts.iter().map(|part| 2 * part.len()).collect();
         let heads = gather(comm, &heads, &counts)?;
         let lengths: Vec<f64> = heads.iter().step_by(2).copied().collect();
-        if let Some(worst) = lengths.iter().copied().filter(|length| *length < 0.0).reduce(f64::min) {
-            return Err(if worst < -1.5 { Trouble::Failed } else { Trouble::Cancelled }.error());
-        }
         let record = states + 1;
         let counts: Vec<usize> = parts
             .iter()
             .map(|part| lengths[part.clone()].iter().map(|length| *length as usize * record).sum())
             .collect();
         let visits: Vec<f64> = own
-            .unwrap_or_default()
             .iter()
             .flat_map(|path| &path.visits)
             .flat_map(|visit| std::iter::once(visit.node as f64).chain(visit.outgoing.iter().copied()))
@@ -123,13 +123,16 @@ impl Paths {
     }
 }
 
-/// Replaces the starting basis of every node that was visited by the one its first visitor ended in.
-pub(crate) fn agree_on_bases<St: SolverState, C: Communicator>(
+/// The starting bases of the next iteration: every node that was visited takes the one its first visitor ended in.
+///
+/// # Errors
+/// Those of the communicator.
+pub(crate) fn agreed_bases<St: SolverState, C: Communicator>(
     comm: &C,
     paths: &Paths,
     own: &[PathResult<St>],
-    bases: &mut [St],
-) -> Result<()> {
+    bases: &[St],
+) -> Result<Vec<St>> {
     let total = paths.costs.len();
     let part = share(total, comm.rank(), comm.size());
     let first = paths.first_visits(bases.len());
@@ -156,14 +159,13 @@ pub(crate) fn agree_on_bases<St: SolverState, C: Communicator>(
     }
     let gathered = gather(comm, &bytes, &counts)?;
     let mut next: Vec<usize> = (0..comm.size()).map(|rank| counts[..rank].iter().sum()).collect();
-    for (node, owner) in owners.iter().enumerate() {
-        if let Some(rank) = *owner {
-            let end = next[rank] + all[node] as usize;
-            bases[node] = St::from_bytes(&gathered[next[rank]..end])?;
-            next[rank] = end;
-        }
-    }
-    Ok(())
+    let agreed = owners.iter().zip(bases).zip(&all).map(|((owner, basis), &length)| {
+        let Some(rank) = *owner else { return Ok(basis.clone()) };
+        let start = next[rank];
+        next[rank] += length as usize;
+        St::from_bytes(&gathered[start..next[rank]])
+    });
+    agreed.collect()
 }
 
 /// A cut on its way: tight at the trial point of one path.
@@ -177,36 +179,26 @@ pub(crate) struct Cut {
 /// `None` when nothing certified it. The result has one entry per such path of all ranks, in path order.
 ///
 /// # Errors
-/// This rank's own error is for the caller to return; here the trouble of other ranks becomes one.
+/// Those of the communicator.
 pub(crate) fn gather_cuts<C: Communicator>(
     comm: &C,
-    own: std::result::Result<&[Option<Cut>], Trouble>,
+    own: &[Option<Cut>],
     per_rank: &[usize],
     states: usize,
     buffer: &mut SendBuffer<f64>,
 ) -> Result<Vec<Option<Cut>>> {
     let record = states + 2;
-    let count = per_rank[comm.rank()];
-    let send = &mut buffer[..count * record];
-    for (index, slot) in send.chunks_exact_mut(record).enumerate() {
+    let send = &mut buffer[..own.len() * record];
+    for (cut, slot) in own.iter().zip(send.chunks_exact_mut(record)) {
         slot.fill(0.0);
-        match own {
-            Ok(cuts) => {
-                if let Some(cut) = &cuts[index] {
-                    slot[0] = 1.0;
-                    slot[1] = cut.intercept;
-                    slot[2..].copy_from_slice(&cut.coefficients);
-                }
-            }
-            Err(trouble) => slot[0] = if trouble == Trouble::Failed { 3.0 } else { 2.0 },
+        if let Some(cut) = cut {
+            slot[0] = 1.0;
+            slot[1] = cut.intercept;
+            slot[2..].copy_from_slice(&cut.coefficients);
         }
     }
     let counts: Vec<usize> = per_rank.iter().map(|count| count * record).collect();
     let gathered = gather(comm, send, &counts)?;
-    let worst = gathered.iter().step_by(record).copied().fold(0.0, f64::max);
-    if worst >= 2.0 {
-        return Err(if worst > 2.5 { Trouble::Failed } else { Trouble::Cancelled }.error());
-    }
     let cut = |record: &[f64]| {
         (record[0] == 1.0).then(|| Cut { intercept: record[1], coefficients: record[2..].to_vec() })
     };

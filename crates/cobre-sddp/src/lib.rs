@@ -10,6 +10,7 @@
 
 mod backward;
 mod chain;
+pub mod checkpoint;
 mod exchange;
 mod failure;
 mod forward;
@@ -27,6 +28,8 @@ pub mod training;
 pub mod trajectory;
 mod workers;
 
+pub use checkpoint::{Checkpoint, TrialPoints};
+pub use exchange::agree;
 pub use job::Job;
 pub use options::{CutSelection, SelectionMethod, SimulateOptions, TrainOptions};
 pub use policy::{NodePolicy, Policy};
@@ -34,6 +37,6 @@ pub use problem::{Node, Opening, Problem, State, Transition};
 pub use risk::Risk;
 pub use simulate::{Simulation, simulate};
 pub use stopping::{Stopping, StoppingMode, StoppingRule};
-pub use train::train;
+pub use train::{train, train_from};
 pub use training::{IterationRecord, Termination, TrainFailure, Training};
 pub use trajectory::{Step, Trajectory};

@@ -2,10 +2,8 @@
 
 use cobre_lp::{CutId, CutStore};
 
+use crate::checkpoint::TrialPoints;
 use crate::options::{CutSelection, SelectionMethod};
-
-/// The trial points of one node, with the iteration that visited them.
-pub(crate) type TrialPoints = Vec<(u64, Vec<f64>)>;
 
 /// Keeps the cuts that are highest at some trial point within memory; every cut of the archive competes, so one
 /// that was put aside can come back.

@@ -3,10 +3,10 @@
 use std::time::Instant;
 
 use cobre_comm::Communicator;
-use cobre_core::{Event, Phase, Purpose, Result, System};
-use cobre_lp::{LpSolver, SolverState};
+use cobre_core::{CancelToken, Event, Phase, Purpose, Result, System};
+use cobre_lp::{CutStore, LpSolver, SolverState};
 
-use crate::exchange::{gather, share};
+use crate::exchange::{agree, gather, share};
 use crate::forward::{Draw, Terrain, walk};
 use crate::job::Job;
 use crate::options::SimulateOptions;
@@ -17,7 +17,7 @@ use crate::train::crash_bases;
 use crate::trajectory::{Step, Trajectory};
 use crate::workers::{Worker, Workers};
 
-/// Scenarios that are held in memory at a time.
+/// Scenarios that are held in memory at a time, on each rank.
 const BLOCK: usize = 256;
 
 /// The costs of a simulation.
@@ -35,13 +35,15 @@ pub struct Simulation {
     pub costs: Vec<f64>,
 }
 
-/// Simulates a policy and hands each block of this rank's scenarios, in ascending order, to `consume`.
+/// Simulates a policy and hands the scenarios, in ascending order and block by block, to `consume` on rank 0.
 ///
-/// Scenario s sees the same noise, and gives the same bits, whatever the number of scenarios, ranks and threads.
+/// The ranks share the scenarios of each block, and all of them know the costs in the end. Scenario s sees the same
+/// noise, and gives the same bits, whatever the number of scenarios, ranks and threads.
 ///
 /// # Errors
 /// [`cobre_core::ErrorKind::IncompatibleRuns`] for a policy of another problem, [`cobre_core::ErrorKind::Cancelled`] when the job was
-/// cancelled, [`cobre_core::ErrorKind::SolverFailure`] as in training, and whatever `consume` returns.
+/// cancelled on any rank, [`cobre_core::ErrorKind::SolverFailure`] as in training, whatever `consume` returns, and
+/// [`cobre_core::ErrorKind::WorkerFailed`] when another rank failed or died.
 pub fn simulate<S: LpSolver, C: Communicator>(
     problem: &Problem,
     policy: &Policy,
@@ -49,55 +51,81 @@ pub fn simulate<S: LpSolver, C: Communicator>(
     job: &Job<'_, C>,
     consume: &mut dyn FnMut(Vec<Trajectory>) -> Result<()>,
 ) -> Result<Simulation> {
-    problem.validate()?;
-    options.validate()?;
-    policy.check_compatible(problem)?;
     let started = Instant::now();
-    let workers = Workers::<S>::new(options.threads, problem.nodes.len())?;
     let cuts = policy.cut_stores();
-    let mut terrain: Terrain<'_, S> = Terrain {
-        problem,
-        cuts: &cuts,
-        bases: &starting_bases::<S>(problem, policy)?,
-        failure_directory: options.failure_directory.as_deref(),
-        cancel: job.cancel,
+    let prepare = || {
+        problem.validate()?;
+        options.validate()?;
+        policy.check_compatible(problem)?;
+        let workers = Workers::<S>::new(options.threads, problem.nodes.len())?;
+        let bases = starting_bases::<S>(problem, policy)?;
+        let bases = pilot(
+            &terrain::<S>(problem, &cuts, &bases, options, job.cancel),
+            &policy.nodes,
+            options.seed,
+            &workers,
+        )?;
+        Ok((workers, bases))
     };
-    let bases = pilot(&terrain, &policy.nodes, options.seed, &workers)?;
-    terrain.bases = &bases;
-
-    let own = share(options.scenarios as usize, job.comm.rank(), job.comm.size());
-    let announce = |phase, done: usize, costs: &[f64]| {
+    let (workers, bases) = agree(job.comm, prepare())?;
+    let terrain = terrain::<S>(problem, &cuts, &bases, options, job.cancel);
+    let announce = |phase, costs: &[f64]| {
         let mean = costs.iter().sum::<f64>() / costs.len().max(1) as f64;
         job.events.emit(Event {
             system: System::Simulate,
             phase,
             iteration: 0,
-            done: done as u64,
-            total: Some(own.len() as u64),
-            metrics: vec![("scenarios_complete", done as f64), ("mean_cost", mean)],
+            done: costs.len() as u64,
+            total: Some(options.scenarios),
+            metrics: vec![("scenarios_complete", costs.len() as f64), ("mean_cost", mean)],
             elapsed_secs: started.elapsed().as_secs_f64(),
             worker_id: (job.comm.size() > 1).then(|| job.comm.rank() as u32),
         });
     };
-    announce(Phase::Started, 0, &[]);
+    announce(Phase::Started, &[]);
+    let (comm, total) = (job.comm, options.scenarios as usize);
     let mut costs = Vec::new();
-    let block = BLOCK.min(own.len().div_ceil(20).max(options.threads));
-    for first in own.clone().step_by(block) {
-        let count = block.min(own.end - first);
-        let trajectories = workers.run(count, job.cancel, |worker, index| {
-            follow(&terrain, options.seed, (first + index) as u64, worker)
-        })?;
-        costs.extend(trajectories.iter().map(|trajectory| trajectory.cost));
-        consume(trajectories)?;
-        announce(Phase::Progress, costs.len(), &costs);
+    let block = (BLOCK * comm.size()).min(total.div_ceil(20).max(options.threads * comm.size()));
+    for first in (0..total).step_by(block) {
+        let count = block.min(total - first);
+        let own = share(count, comm.rank(), comm.size());
+        let walked = workers.run(own.len(), job.cancel, |worker, index| {
+            follow(&terrain, options.seed, (first + own.start + index) as u64, worker)
+        });
+        let own = agree(comm, walked)?;
+        let counts: Vec<usize> = (0..comm.size()).map(|rank| share(count, rank, comm.size()).len()).collect();
+        let own_costs: Vec<f64> = own.iter().map(|trajectory| trajectory.cost).collect();
+        costs.extend(gather(comm, &own_costs, &counts)?);
+        let all = gather_trajectories(comm, own)?;
+        agree(comm, if comm.rank() == 0 { consume(all) } else { Ok(()) })?;
+        announce(Phase::Progress, &costs);
     }
-    let counts: Vec<usize> = (0..job.comm.size())
-        .map(|rank| share(options.scenarios as usize, rank, job.comm.size()).len())
-        .collect();
-    let costs = gather(job.comm, &costs, &counts)?;
-    announce(Phase::Finished, own.len(), &costs);
+    announce(Phase::Finished, &costs);
     let Statistics { mean, std, half_width } = Statistics::of(&costs, problem.is_deterministic());
     Ok(Simulation { scenarios: options.scenarios, mean_cost: mean, std_cost: std, half_width, costs })
+}
+
+fn terrain<'a, S: LpSolver>(
+    problem: &'a Problem,
+    cuts: &'a [&'a CutStore],
+    bases: &'a [S::State],
+    options: &'a SimulateOptions,
+    cancel: &'a CancelToken,
+) -> Terrain<'a, S> {
+    Terrain { problem, cuts, bases, failure_directory: options.failure_directory.as_deref(), cancel }
+}
+
+/// The trajectories of all ranks, in rank order, on rank 0; elsewhere none.
+fn gather_trajectories<C: Communicator>(comm: &C, own: Vec<Trajectory>) -> Result<Vec<Trajectory>> {
+    if comm.size() == 1 {
+        return Ok(own);
+    }
+    let mut numbers = Vec::new();
+    own.iter().for_each(|trajectory| trajectory.write(&mut numbers));
+    let counts = gather(comm, &[numbers.len() as u64], &vec![1; comm.size()])?;
+    let counts: Vec<usize> = counts.into_iter().map(|count| count as usize).collect();
+    let all = gather(comm, &numbers, &counts)?;
+    Ok(if comm.rank() == 0 { Trajectory::read_all(&all) } else { Vec::new() })
 }
 
 /// The bases that training ended with; for a node without one, or whose stage problem is another now, the crash basis.

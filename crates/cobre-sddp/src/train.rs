@@ -4,17 +4,18 @@ use std::time::Instant;
 
 use cobre_comm::{Communicator, SendBuffer};
 use cobre_core::{Error, ErrorKind, Event, Phase, Purpose, Result, System};
-use cobre_lp::{CutOrigin, CutStore, LpSolver, SolverState};
+use cobre_lp::{CutOrigin, CutStore, LpSolver};
 
 use crate::backward::{Backward, TrialPoint};
 use crate::chain::Chains;
-use crate::exchange::{Cut, Paths, Trouble, agree_on_bases, gather_cuts, share};
+use crate::checkpoint::Checkpoint;
+use crate::exchange::{Cut, Paths, agree, agreed_bases, gather_cuts, share};
 use crate::forward::{Draw, PathResult, Terrain, walk};
 use crate::job::Job;
 use crate::options::TrainOptions;
 use crate::policy::Policy;
 use crate::problem::{Node, Problem};
-use crate::selection::{TrialPoints, select};
+use crate::selection::select;
 use crate::statistics::Statistics;
 use crate::training::{IterationRecord, Termination, TrainFailure, Training};
 use crate::workers::Workers;
@@ -26,22 +27,40 @@ const NEGLIGIBLE: f64 = 1e-10;
 ///
 /// Each iteration samples paths and walks them forward, then, from the last stage to the first, solves every
 /// opening at every trial point, turns the duals into certified cuts, and exchanges the cuts among the ranks. The
-/// result has the same bits for any number of ranks and threads. On cancellation it is the policy of the last
-/// complete iteration.
+/// result has the same bits for any number of ranks and threads. On cancellation, of whatever rank, it is the policy
+/// of the last complete iteration.
 ///
 /// # Errors
 /// With the training up to the last complete iteration: what [`Problem::validate`] finds; [`ErrorKind::OutOfRange`] for options without meaning or a bound on the
 /// cost-to-go that is above it; [`ErrorKind::SolverFailure`] with stage, node, iteration, path and noise when a
-/// stage problem has no solution; [`ErrorKind::BackendFailure`] when ranks cannot talk.
+/// stage problem has no solution; [`ErrorKind::WorkerFailed`] when another rank failed or died;
+/// [`ErrorKind::BackendFailure`] when ranks cannot talk.
 pub fn train<S: LpSolver, C: Communicator>(
     problem: &Problem,
     options: &TrainOptions,
     job: &Job<'_, C>,
 ) -> std::result::Result<Training, TrainFailure> {
-    let mut trainer = Trainer::<S, C>::new(problem, options, job)?;
+    train_from::<S, C>(problem, options, job, None, &mut |_| Ok(()))
+}
+
+/// As [`train`], from where an earlier training of the same problem and options stood, and showing to `keep`, on rank
+/// 0, where it stands after every iteration. The policy and the records are those of a training that was never
+/// interrupted; stopping rules, threads and ranks may be others.
+///
+/// # Errors
+/// As [`train`]; [`ErrorKind::IncompatibleRuns`] for a checkpoint of another problem,
+/// [`ErrorKind::OutputCorrupted`] for one that no training can have; and what `keep` returns.
+pub fn train_from<S: LpSolver, C: Communicator>(
+    problem: &Problem,
+    options: &TrainOptions,
+    job: &Job<'_, C>,
+    start: Option<Checkpoint>,
+    keep: &mut dyn FnMut(&Checkpoint) -> Result<()>,
+) -> std::result::Result<Training, TrainFailure> {
+    let mut trainer = Trainer::<S, C>::new(problem, options, job, start)?;
     trainer.announce(Phase::Started, None);
-    let outcome = trainer.run();
-    trainer.announce(Phase::Finished, trainer.convergence.last().copied());
+    let outcome = trainer.run(keep);
+    trainer.announce(Phase::Finished, trainer.stand.convergence.last().copied());
     match outcome {
         Ok(reason) => Ok(trainer.finish(Termination::Rule(reason))),
         Err(error) if error.kind() == ErrorKind::Cancelled => Ok(trainer.finish(Termination::Interrupted)),
@@ -54,14 +73,14 @@ struct Trainer<'a, S: LpSolver, C: Communicator> {
     options: &'a TrainOptions,
     job: &'a Job<'a, C>,
     workers: Workers<S>,
-    policy: Policy,
+    /// Where the training stands; the bases in its policy are those of the last checkpoint.
+    stand: Checkpoint,
     /// Starting basis per node, the same on every rank.
     bases: Vec<S::State>,
     chains: Vec<Chains>,
-    trial_points: Vec<TrialPoints>,
     send: SendBuffer<f64>,
-    convergence: Vec<IterationRecord>,
-    started: Instant,
+    /// When this process began, and seconds that the training had taken before.
+    started: (Instant, f64),
 }
 
 /// What the backward pass did to the cuts.
@@ -73,19 +92,33 @@ struct Tally {
 }
 
 impl<'a, S: LpSolver, C: Communicator> Trainer<'a, S, C> {
-    fn new(problem: &'a Problem, options: &'a TrainOptions, job: &'a Job<'a, C>) -> Result<Self> {
-        problem.validate()?;
-        options.validate()?;
+    fn new(
+        problem: &'a Problem,
+        options: &'a TrainOptions,
+        job: &'a Job<'a, C>,
+        start: Option<Checkpoint>,
+    ) -> Result<Self> {
+        let prepare = || {
+            problem.validate()?;
+            options.validate()?;
+            let mut bases = crash_bases::<S>(problem)?;
+            if let Some(checkpoint) = &start {
+                checkpoint.check(problem)?;
+                bases = checkpoint.bases()?;
+            }
+            Ok((Workers::new(options.threads, problem.nodes.len())?, bases))
+        };
+        let (workers, bases) = agree(job.comm, prepare())?;
         let own = share(options.forward_passes, job.comm.rank(), job.comm.size());
+        let send = job.comm.alloc_send(own.len() * (problem.states.len() + 2));
+        let stand = start.unwrap_or_else(|| Checkpoint::untrained(problem));
         Ok(Self {
-            workers: Workers::new(options.threads, problem.nodes.len())?,
-            policy: Policy::untrained(problem),
-            bases: crash_bases::<S>(problem)?,
+            workers,
+            bases,
             chains: problem.nodes.iter().map(Chains::new).collect(),
-            trial_points: vec![TrialPoints::new(); problem.nodes.len()],
-            send: job.comm.alloc_send(own.len() * (problem.states.len() + 2))?,
-            convergence: Vec::new(),
-            started: Instant::now(),
+            send: agree(job.comm, send.map_err(Error::from))?,
+            started: (Instant::now(), stand.convergence.last().map_or(0.0, |record| record.elapsed_secs)),
+            stand,
             problem,
             options,
             job,
@@ -94,13 +127,24 @@ impl<'a, S: LpSolver, C: Communicator> Trainer<'a, S, C> {
 
     /// Iterates until a rule holds and returns its word. After an error the policy is that of the last complete
     /// iteration.
-    fn run(&mut self) -> Result<&'static str> {
+    fn run(&mut self, keep: &mut dyn FnMut(&Checkpoint) -> Result<()>) -> Result<&'static str> {
+        if !self.stand.convergence.is_empty()
+            && let Some(reason) = self.decide()?
+        {
+            return Ok(reason);
+        }
         loop {
-            let iteration = self.convergence.len() as u64 + 1;
-            let before = self.policy.cut_counts();
-            let record = self.iterate(iteration).inspect_err(|_| self.policy.restore(&before))?;
-            self.convergence.push(record);
+            let iteration = self.stand.convergence.len() as u64 + 1;
+            let before = self.stand.policy.cut_counts();
+            let record = self.iterate(iteration).inspect_err(|_| self.stand.policy.restore(&before))?;
+            self.stand.convergence.push(record);
             self.announce(Phase::Progress, Some(record));
+            let mut kept = Ok(());
+            if self.job.comm.rank() == 0 {
+                self.stand.settle(&self.bases);
+                kept = keep(&self.stand);
+            }
+            agree(self.job.comm, kept)?;
             if let Some(reason) = self.decide()? {
                 return Ok(reason);
             }
@@ -108,39 +152,35 @@ impl<'a, S: LpSolver, C: Communicator> Trainer<'a, S, C> {
     }
 
     fn finish(self, termination: Termination) -> Training {
-        let Self { mut policy, bases, convergence, .. } = self;
-        if !convergence.is_empty() {
-            for (node, basis) in policy.nodes.iter_mut().zip(&bases) {
-                node.basis = basis.to_bytes();
-            }
+        let Self { mut stand, bases, .. } = self;
+        if !stand.convergence.is_empty() {
+            stand.settle(&bases);
         }
-        policy.iterations = convergence.len() as u64;
-        policy.lower_bound = convergence.last().map_or(f64::NEG_INFINITY, |record| record.lower_bound);
-        Training { policy, convergence, termination }
+        let Checkpoint { policy, convergence, trial_points } = stand;
+        Training { policy, convergence, trial_points, termination }
     }
 
     /// One iteration: sample, forward, gather, backward with gather, bounds, selection.
     fn iterate(&mut self, iteration: u64) -> Result<IterationRecord> {
+        let comm = self.job.comm;
         let counts = self.workers.counts();
-        let forward = self.forward(iteration);
-        let own = forward.as_deref().map_err(Trouble::of);
-        let gathered =
-            Paths::gather(self.job.comm, own, self.options.forward_passes, self.problem.states.len());
-        let (own, paths) = (forward?, gathered?);
+        let own = agree(comm, self.forward(iteration))?;
+        let paths = Paths::gather(comm, &own, self.options.forward_passes, self.problem.states.len())?;
         let mut tally = Tally::default();
         for depth in (0..paths.longest()).rev() {
             self.backward(iteration, depth, &own, &paths, &mut tally)?;
         }
         let lower_bound = self.lower_bound(iteration, &mut tally)?;
-        agree_on_bases(self.job.comm, &paths, &own, &mut self.bases)?;
-        self.select(iteration, &paths);
         tally.solves += paths.nodes.iter().map(|nodes| nodes.len() as u64).sum::<u64>();
-        self.record(iteration, lower_bound, &paths, tally, counts)
+        let effort = self.effort_since(counts)?;
+        self.bases = agreed_bases(comm, &paths, &own, &self.bases)?;
+        self.select(iteration, &paths);
+        Ok(self.record(iteration, lower_bound, &paths, tally, effort))
     }
 
     fn forward(&self, iteration: u64) -> Result<Vec<PathResult<S::State>>> {
         let own = share(self.options.forward_passes, self.job.comm.rank(), self.job.comm.size());
-        let cuts = self.policy.cut_stores();
+        let cuts = self.stand.policy.cut_stores();
         let terrain: Terrain<'_, S> = Terrain {
             problem: self.problem,
             cuts: &cuts,
@@ -179,12 +219,10 @@ impl<'a, S: LpSolver, C: Communicator> Trainer<'a, S, C> {
                 TrialPoint { path: path as u64, state, arcs: &node.children, risk: &node.risk, next }
             })
             .collect();
-        let evaluated = self.evaluate(iteration, &points);
+        let cuts = agree(comm, self.evaluate(iteration, &points))?;
         let per_rank: Vec<usize> = (0..comm.size()).map(|rank| cutting(rank).count()).collect();
-        let cuts = evaluated.as_deref().map_err(Trouble::of);
-        let gathered = gather_cuts(comm, cuts, &per_rank, self.problem.states.len(), &mut self.send);
-        evaluated?;
-        for (path, cut) in (0..total).filter(|&path| has_cut(path)).zip(gathered?) {
+        let cuts = gather_cuts(comm, &cuts, &per_rank, self.problem.states.len(), &mut self.send)?;
+        for (path, cut) in (0..total).filter(|&path| has_cut(path)).zip(cuts) {
             let node = paths.nodes[path][depth];
             tally.solves += self.solves_after(&nodes[node].children);
             let origin = CutOrigin { iteration: iteration as u32, path: path as u32 };
@@ -199,7 +237,7 @@ impl<'a, S: LpSolver, C: Communicator> Trainer<'a, S, C> {
     }
 
     fn evaluate(&self, iteration: u64, points: &[TrialPoint<'_, S::State>]) -> Result<Vec<Option<Cut>>> {
-        let cuts = self.policy.cut_stores();
+        let cuts = self.stand.policy.cut_stores();
         let backward: Backward<'_, S> = Backward {
             problem: self.problem,
             cuts: &cuts,
@@ -217,24 +255,28 @@ impl<'a, S: LpSolver, C: Communicator> Trainer<'a, S, C> {
         let node = &self.problem.nodes[index];
         let value = cut.at(state);
         check_bound(self.problem, node, state, cut)?;
-        let known = self.policy.value(index, state)?;
+        let known = self.stand.policy.value(index, state)?;
         if value - known <= NEGLIGIBLE * known.abs().max(1.0) {
             return Ok(false);
         }
-        self.policy.nodes[index].cuts.push(cut.intercept, &cut.coefficients, origin);
+        self.stand.policy.nodes[index].cuts.push(cut.intercept, &cut.coefficients, origin);
         Ok(true)
     }
 
-    /// The certified bound at the initial state. Every rank computes it, from the same cuts to the same bits.
+    /// The certified bound at the initial state, which rank 0 computes.
     fn lower_bound(&self, iteration: u64, tally: &mut Tally) -> Result<f64> {
+        let comm = self.job.comm;
         let state = self.problem.initial_state();
         let (arcs, risk) = (&self.problem.root[..], &self.problem.root_risk);
         let point = TrialPoint { path: 0, state: &state, arcs, risk, next: None };
         tally.solves += self.solves_after(arcs);
+        let points: &[_] = if comm.rank() == 0 { &[point] } else { &[] };
+        let bound = agree(comm, self.evaluate(iteration, points))?.pop().flatten();
         let discount = arcs.iter().map(|arc| arc.discount).fold(0.0, f64::max);
-        let bound = self.evaluate(iteration, &[point])?.pop().flatten();
-        let last = self.convergence.last().map_or(f64::NEG_INFINITY, |record| record.lower_bound);
-        Ok(bound.map_or(last, |cut| last.max(discount * cut.at(&state))))
+        let last = self.stand.convergence.last().map_or(f64::NEG_INFINITY, |record| record.lower_bound);
+        let mut bound = [bound.map_or(last, |cut| last.max(discount * cut.at(&state)))];
+        comm.broadcast(&mut bound, 0)?;
+        Ok(bound[0])
     }
 
     fn solves_after(&self, arcs: &[crate::Transition]) -> u64 {
@@ -245,14 +287,23 @@ impl<'a, S: LpSolver, C: Communicator> Trainer<'a, S, C> {
         let Some(selection) = &self.options.cut_selection else { return };
         for (nodes, states) in paths.nodes.iter().zip(&paths.states) {
             for (&node, state) in nodes.iter().zip(states) {
-                self.trial_points[node].push((iteration, state.clone()));
+                self.stand.trial_points[node].push((iteration, state.clone()));
             }
         }
         if iteration.is_multiple_of(u64::from(selection.check_frequency)) {
-            for (node, points) in self.policy.nodes.iter_mut().zip(&mut self.trial_points) {
+            for (node, points) in self.stand.policy.nodes.iter_mut().zip(&mut self.stand.trial_points) {
                 select(&mut node.cuts, points, iteration, selection);
             }
         }
+    }
+
+    /// Pivots and recoveries of all ranks since `before`, a count of this rank's.
+    fn effort_since(&self, before: (u64, u64)) -> Result<[u64; 2]> {
+        let after = self.workers.counts();
+        let mut all = [0u64; 2];
+        let own = [after.0 - before.0, after.1 - before.1];
+        self.job.comm.allreduce(&own, &mut all, cobre_comm::ReduceOp::Sum)?;
+        Ok(all)
     }
 
     fn record(
@@ -261,17 +312,13 @@ impl<'a, S: LpSolver, C: Communicator> Trainer<'a, S, C> {
         lower_bound: f64,
         paths: &Paths,
         tally: Tally,
-        before: (u64, u64),
-    ) -> Result<IterationRecord> {
+        [pivots, recoveries]: [u64; 2],
+    ) -> IterationRecord {
         let statistics = Statistics::of(&paths.costs, self.problem.is_deterministic());
-        let after = self.workers.counts();
-        let own = [after.0 - before.0, after.1 - before.1];
-        let mut all = [0u64; 2];
-        self.job.comm.allreduce(&own, &mut all, cobre_comm::ReduceOp::Sum)?;
         let is_mean = self.problem.root_risk.is_expectation()
             && self.problem.nodes.iter().all(|node| node.children.is_empty() || node.risk.is_expectation());
         let gap = (statistics.mean - lower_bound) / statistics.mean.abs().max(1.0);
-        Ok(IterationRecord {
+        IterationRecord {
             iteration,
             lower_bound,
             upper_bound: statistics.mean,
@@ -280,24 +327,29 @@ impl<'a, S: LpSolver, C: Communicator> Trainer<'a, S, C> {
             gap: if is_mean { gap } else { f64::NAN },
             cuts_added: tally.added,
             cuts_dropped: tally.dropped,
-            cuts_active: self.policy.nodes.iter().map(|node| node.cuts.active().len() as u64).sum(),
+            cuts_active: self.stand.policy.nodes.iter().map(|node| node.cuts.active().len() as u64).sum(),
             stage_solves: tally.solves,
-            pivots: all[0],
-            recoveries: all[1],
-            elapsed_secs: self.started.elapsed().as_secs_f64(),
-        })
+            pivots,
+            recoveries,
+            elapsed_secs: self.elapsed_secs(),
+        }
+    }
+
+    /// Seconds of training, those before a checkpoint included.
+    fn elapsed_secs(&self) -> f64 {
+        self.started.1 + self.started.0.elapsed().as_secs_f64()
     }
 
     /// The reason to stop, if there is one: rank 0's clock decides for all.
     fn decide(&self) -> Result<Option<&'static str>> {
-        let bounds: Vec<f64> = self.convergence.iter().map(|record| record.lower_bound).collect();
-        let mut elapsed = [self.started.elapsed().as_secs_f64()];
+        let bounds: Vec<f64> = self.stand.convergence.iter().map(|record| record.lower_bound).collect();
+        let mut elapsed = [self.elapsed_secs()];
         self.job.comm.broadcast(&mut elapsed, 0)?;
         Ok(self.options.stopping.decide(&bounds, elapsed[0]).map(crate::StoppingRule::reason))
     }
 
     fn announce(&self, phase: Phase, record: Option<IterationRecord>) {
-        let previous = self.convergence.iter().rev().nth(1).map_or(0.0, |record| record.elapsed_secs);
+        let previous = self.stand.convergence.iter().rev().nth(1).map_or(0.0, |record| record.elapsed_secs);
         let metrics = record.map_or_else(Vec::new, |record| {
             vec![
                 ("lower_bound", record.lower_bound),
@@ -309,7 +361,7 @@ impl<'a, S: LpSolver, C: Communicator> Trainer<'a, S, C> {
                 ("cuts_active", record.cuts_active as f64),
             ]
         });
-        let iteration = self.convergence.len() as u64;
+        let iteration = self.stand.convergence.len() as u64;
         let (comm, total) = (self.job.comm, self.options.stopping.iteration_limit());
         self.job.events.emit(Event {
             system: System::Train,
@@ -318,7 +370,7 @@ impl<'a, S: LpSolver, C: Communicator> Trainer<'a, S, C> {
             done: iteration,
             total,
             metrics,
-            elapsed_secs: self.started.elapsed().as_secs_f64(),
+            elapsed_secs: self.elapsed_secs(),
             worker_id: (comm.size() > 1).then(|| comm.rank() as u32),
         });
     }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use cobre_core::Error;
 
+use crate::checkpoint::TrialPoints;
 use crate::policy::Policy;
 
 /// A finished (or interrupted) training.
@@ -13,6 +14,8 @@ pub struct Training {
     pub policy: Policy,
     /// One record per iteration.
     pub convergence: Vec<IterationRecord>,
+    /// Per node, the trial points that cut selection remembers; what a [`Checkpoint`](crate::Checkpoint) needs besides.
+    pub trial_points: Vec<TrialPoints>,
     /// Why it ended.
     pub termination: Termination,
 }

@@ -4,23 +4,10 @@ mod common;
 
 use cobre_core::{CancelToken, Event};
 use cobre_lp::{Highs, Outcome, StageBuilder};
-use cobre_sddp::{CutSelection, Job, Policy, Problem, Risk, SelectionMethod, State};
+use cobre_sddp::{CutSelection, Job, Problem, Risk, SelectionMethod, State};
 use common::ranks::on_ranks;
-use common::{close, options, published, simulate_with, train_with};
+use common::{bits, close, options, published, simulate_on, simulate_with, train_with};
 use proptest::prelude::*;
-
-/// Every number of a policy, bit by bit.
-fn bits(policy: &Policy) -> Vec<u64> {
-    let mut bits = vec![policy.lower_bound.to_bits()];
-    for node in &policy.nodes {
-        for id in 0..node.cuts.len() as u32 {
-            bits.push(node.cuts.intercept(id).to_bits());
-            bits.extend(node.cuts.coefficients(id).iter().map(|value| value.to_bits()));
-            bits.push(u64::from(node.cuts.is_active(id)));
-        }
-    }
-    bits
-}
 
 fn problems() -> Vec<Problem> {
     let cvar = Risk::ExpectationCvar { alpha: 0.5, weight: 0.5 };
@@ -118,18 +105,21 @@ fn ranks_leave_no_trace() {
 }
 
 #[test]
-fn trouble_on_one_rank_ends_all() {
-    let problem = published::problem_5_2(3);
-    let interrupted = on_ranks(3, |rank| {
-        let cancel = CancelToken::new();
-        if cobre_comm::Communicator::rank(rank) == 1 {
-            cancel.cancel();
+fn simulations_of_many_ranks_are_those_of_one() {
+    for problem in problems() {
+        let policy = train_with(&problem, &options(6, 3)).unwrap().policy;
+        for scenarios in [2, 5, 700] {
+            let (alone, seen) = simulate_with(&problem, &policy, scenarios, 1);
+            for size in [2, 3, 7] {
+                let runs = on_ranks(size, |rank| simulate_on(rank, &problem, &policy, scenarios));
+                for (rank, (simulation, trajectories)) in runs.into_iter().enumerate() {
+                    assert_eq!(simulation, alone);
+                    let expected = if rank == 0 { &seen[..] } else { &[] };
+                    assert_eq!(trajectories, expected, "rank {rank} of {size}");
+                }
+            }
         }
-        let events = |_: Event| {};
-        let job = Job { comm: rank, events: &events, cancel: &cancel };
-        cobre_sddp::train::<Highs, _>(&problem, &options(1000, 4), &job).unwrap().termination.as_str()
-    });
-    assert_eq!(interrupted, ["interrupted"; 3]);
+    }
 }
 
 /// One opening per stage, so that the cost of the policy is no estimate: chains of reservoirs with ties everywhere.

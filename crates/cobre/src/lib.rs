@@ -4,7 +4,7 @@
 //! ```text
 //! OUT/run.json                     what ran, on what, from when to when, how it ended
 //! OUT/policy/{policy.json, cuts.parquet}
-//! OUT/training/{convergence.parquet, timings.parquet}
+//! OUT/training/{convergence.parquet, timings.parquet, checkpoint.bin}
 //! OUT/simulation/{summary.json, <table>.parquet}
 //! ```
 //!
@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 pub mod atomic;
+mod checkpoint_files;
 pub mod fingerprint;
 pub mod jobs;
 pub mod output;

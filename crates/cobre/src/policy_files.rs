@@ -53,7 +53,7 @@ pub struct StoredPolicy {
 /// # Errors
 /// [`ErrorKind::CheckpointFailed`] with the path.
 pub fn save(stored: &StoredPolicy, folder: &Path) -> Result<()> {
-    let (document, cuts) = encode(stored)?;
+    let (document, cuts) = encode(&stored.policy, stored.seed, stored.problem_sha256.as_deref())?;
     atomic::create_folder(folder)?;
     atomic::write(&folder.join(CUTS), &cuts)?;
     atomic::write(&folder.join(DOCUMENT), &document)
@@ -86,7 +86,12 @@ pub fn load(folder: &Path) -> Result<StoredPolicy> {
 /// # Errors
 /// [`ErrorKind::CheckpointFailed`] when the cuts cannot be encoded.
 pub fn to_bytes(stored: &StoredPolicy) -> Result<Vec<u8>> {
-    let (document, cuts) = encode(stored)?;
+    bytes_of(&stored.policy, stored.seed, stored.problem_sha256.as_deref())
+}
+
+/// As [`to_bytes`], for a policy that is still in training.
+pub(crate) fn bytes_of(policy: &Policy, seed: Option<u64>, problem_sha256: Option<&str>) -> Result<Vec<u8>> {
+    let (document, cuts) = encode(policy, seed, problem_sha256)?;
     let mut bytes = MAGIC.to_vec();
     bytes.extend_from_slice(&(document.len() as u64).to_le_bytes());
     bytes.extend_from_slice(&document);
@@ -171,8 +176,7 @@ fn node_batch(index: usize, node: &NodePolicy, schema: &SchemaRef) -> Result<Rec
     })
 }
 
-fn encode(stored: &StoredPolicy) -> Result<(Vec<u8>, Vec<u8>)> {
-    let policy = &stored.policy;
+fn encode(policy: &Policy, seed: Option<u64>, problem_sha256: Option<&str>) -> Result<(Vec<u8>, Vec<u8>)> {
     let cuts = cuts_table(policy, None)?.to_bytes()?;
     let nodes = policy.nodes.iter().map(|node| NodeEntry {
         name: node.name.clone(),
@@ -190,8 +194,8 @@ fn encode(stored: &StoredPolicy) -> Result<(Vec<u8>, Vec<u8>)> {
         iterations: policy.iterations,
         lower_bound: policy.lower_bound,
         nodes: nodes.collect(),
-        problem_sha256: stored.problem_sha256.clone(),
-        seed: stored.seed,
+        problem_sha256: problem_sha256.map(str::to_owned),
+        seed,
         states: states.collect(),
         ..Document::default()
     };

@@ -8,7 +8,7 @@ pub mod ranks;
 
 use std::sync::Arc;
 
-use cobre_comm::LocalBackend;
+use cobre_comm::{Communicator, LocalBackend};
 use cobre_core::{CancelToken, Event};
 use cobre_lp::{Highs, StageBuilder};
 use cobre_sddp::{
@@ -61,8 +61,27 @@ pub fn simulate_with(
     scenarios: u64,
     threads: usize,
 ) -> (Simulation, Vec<Trajectory>) {
+    simulate_in(&LocalBackend, problem, policy, (scenarios, threads))
+}
+
+/// Simulates as one of several ranks.
+pub fn simulate_on(
+    comm: &impl Communicator,
+    problem: &Problem,
+    policy: &Policy,
+    scenarios: u64,
+) -> (Simulation, Vec<Trajectory>) {
+    simulate_in(comm, problem, policy, (scenarios, 1))
+}
+
+fn simulate_in(
+    comm: &impl Communicator,
+    problem: &Problem,
+    policy: &Policy,
+    (scenarios, threads): (u64, usize),
+) -> (Simulation, Vec<Trajectory>) {
     let (cancel, events) = (CancelToken::new(), |_: Event| {});
-    let job = Job { comm: &LocalBackend, events: &events, cancel: &cancel };
+    let job = Job { comm, events: &events, cancel: &cancel };
     let options = SimulateOptions { scenarios, seed: 7, threads, failure_directory: None };
     let mut all = Vec::new();
     let simulation = cobre_sddp::simulate::<Highs, _>(problem, policy, &options, &job, &mut |block| {
@@ -71,6 +90,20 @@ pub fn simulate_with(
     })
     .unwrap();
     (simulation, all)
+}
+
+/// Every number of a policy, bit by bit.
+pub fn bits(policy: &Policy) -> Vec<u64> {
+    let mut bits = vec![policy.lower_bound.to_bits(), policy.iterations];
+    for node in &policy.nodes {
+        for id in 0..node.cuts.len() as u32 {
+            bits.push(node.cuts.intercept(id).to_bits());
+            bits.extend(node.cuts.coefficients(id).iter().map(|value| value.to_bits()));
+            bits.push(u64::from(node.cuts.is_active(id)));
+        }
+        bits.extend(node.basis.iter().map(|&byte| u64::from(byte)));
+    }
+    bits
 }
 
 /// Fails unless two numbers agree to a relative tolerance.
