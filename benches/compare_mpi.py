@@ -202,7 +202,7 @@ def commands(
     """Command and environment of each process to be started."""
     executable = str(program.executable)
     if program.launcher is not None:
-        oversubscribe = ["--oversubscribe"] if "Open MPI" in program.version else []
+        oversubscribe = ["--oversubscribe"] if "Open MPI" in program.version and ranks > processors() else []
         yield (
             [program.launcher, *oversubscribe, "-np", str(ranks), executable, *requests],
             program.environment,
@@ -287,7 +287,8 @@ def measure(programs: Sequence[Program], ranks: int, options: argparse.Namespace
     seconds = 1 if options.quick else 5
     for program in programs:
         shares = run(program, ranks, [f"wait:{seconds}:1"], options.timeout + seconds)
-        result.waiting |= {program.name: share for share in shares.values()}
+        for share in shares.values():
+            result.waiting[program.name] = share
     return result
 
 
