@@ -169,7 +169,7 @@ def build_mpi(name: str, compiler: str, launcher: str, folder: Path, library: Pa
     version = "unknown version"
     asked = subprocess.run([found_launcher, "--version"], capture_output=True, text=True, check=False)
     lines = [line.strip() for line in asked.stdout.splitlines()]
-    version = next((line for line in lines if "ersion" in line or "Open MPI" in line), version)
+    version = next((line for line in lines if "ersion" in line or "Open" in line), version)
     return Program(name, version, executable, found_launcher, environment)
 
 
@@ -202,7 +202,7 @@ def commands(
     """Command and environment of each process to be started."""
     executable = str(program.executable)
     if program.launcher is not None:
-        oversubscribe = ["--oversubscribe"] if "Open MPI" in program.version and ranks > processors() else []
+        oversubscribe = ["--oversubscribe"] if "Open" in program.version and ranks > processors() else []
         yield (
             [program.launcher, *oversubscribe, "-np", str(ranks), executable, *requests],
             program.environment,
