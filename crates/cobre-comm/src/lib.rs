@@ -14,14 +14,16 @@ extern crate self as cobre_comm;
 
 mod data;
 mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(any(feature = "shm", feature = "tcp"))]
 mod lifeline;
 mod local;
-#[cfg(any(feature = "shm", feature = "mpi"))]
+#[cfg(any(all(feature = "shm", not(loom)), feature = "mpi"))]
 mod mapping;
 #[cfg(feature = "mpi")]
 mod mpi;
-#[cfg(any(feature = "shm", feature = "mpi"))]
+#[cfg(any(all(feature = "shm", not(loom)), feature = "mpi"))]
 mod node_region;
 mod region;
 #[cfg(feature = "shm")]
@@ -37,7 +39,7 @@ pub use lifeline::{LIFELINE_EXIT_CODE, LIFELINE_VARIABLE, watch_lifeline_from_en
 pub use local::LocalBackend;
 #[cfg(feature = "mpi")]
 pub use mpi::{MpiBackend, MpiSession, mpi_library_version};
-#[cfg(any(feature = "shm", feature = "mpi"))]
+#[cfg(any(all(feature = "shm", not(loom)), feature = "mpi"))]
 pub use node_region::NodeRegion;
 pub use region::{HeapRegion, LocalCommunicator, SharedMemoryProvider, SharedRegion};
 #[cfg(all(feature = "shm", not(loom)))]
@@ -45,10 +47,3 @@ pub use shm::{MOST_RANKS, ShmBackend, ShmConfig, SpinLimit};
 #[cfg(any(feature = "shm", feature = "tcp"))]
 pub use stall::{STALL_NOTICE, Stall, StallObserver};
 pub use traits::{Communicator, SendBuffer, check_allgatherv, check_allreduce};
-
-/// Readers of bytes that other processes write, for programs that feed them anything.
-#[doc(hidden)]
-pub mod fuzzing {
-    #[cfg(all(feature = "shm", not(loom)))]
-    pub use crate::shm::{Header, HeaderError};
-}

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use cobre_comm::{CommError, Communicator, ShmBackend, ShmConfig};
+use cobre_comm::{CommError, Communicator, SharedMemoryProvider, SharedRegion, ShmBackend, ShmConfig};
 use common::misuse::Misuse;
 use common::ranks::{Processes, on_threads, role, unique};
 use proptest::prelude::*;
@@ -79,6 +79,29 @@ fn misuse_between_processes() {
         let misuse: usize = std::env::var("COBRE_TEST_MISUSE").unwrap().parse().unwrap();
         Misuse::ALL[misuse].commit(&comm);
     }
+}
+
+#[test]
+fn regions_of_different_sizes_are_an_error_on_all_ranks() {
+    threads(3, |comm| {
+        let outcome = comm.create_shared_region::<u32>(10 + comm.rank() / 2);
+        assert!(matches!(outcome.err(), Some(CommError::Mismatch { .. })));
+        comm.barrier().unwrap();
+    });
+}
+
+#[test]
+fn regions_are_shared() {
+    threads(3, |comm| {
+        let mut region = comm.create_shared_region::<u64>(100).unwrap();
+        assert!(region.is_shared());
+        assert_eq!(region.as_mut_slice().len(), if comm.rank() == 0 { 100 } else { 0 });
+        let rank = comm.rank();
+        region.local_part_mut(rank..rank + 1)[0] = 5;
+        region.fence().unwrap();
+        assert_eq!(region.as_slice().iter().sum::<u64>(), 15);
+        region.fence().unwrap();
+    });
 }
 
 #[test]

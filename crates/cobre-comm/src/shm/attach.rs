@@ -18,13 +18,14 @@ use super::segment::{Segment, Standing};
 use crate::mapping::{Mapping, file_identity, reserve};
 use crate::{BackendError, CommError};
 
-/// The byte whose lock says that the maker of the segment lives; the byte after it and the rank's number is that of
-/// the rank.
-const MAKER: u64 = 0;
+/// The byte whose lock decides who may remove the name: the maker holds it as long as it lives, somebody who removes
+/// a dead name for a moment.
+const CLAIM: u64 = 0;
 
-/// How long a name without a living maker is left alone: its maker may not have come to lock it.
+/// How long a name without a living maker is left alone by ranks that look for it: its maker may be about to lock it.
 const GRACE: Duration = Duration::from_millis(100);
 
+/// The byte whose lock says that a rank lives.
 pub(super) fn rank_byte(rank: usize) -> u64 {
     1 + rank as u64
 }
@@ -67,6 +68,10 @@ pub(super) fn attach(config: &ShmConfig) -> Result<Attached, BackendError> {
     }
     if let Err(error) = met {
         poison(segment, Cause::Refused { rank: config.rank }.encode());
+        if config.descriptor.is_none() && matches!(is_locked(file.as_fd(), rank_byte(0)), Ok(false)) {
+            // Whoever should have removed it is dead, or this is rank 0, which has done so.
+            remove(&config.name, file);
+        }
         segment.set_standing(config.rank, Standing::Left);
         return Err(failed(error));
     }
@@ -104,7 +109,7 @@ fn make(config: &ShmConfig) -> Result<Attached, BackendError> {
 }
 
 fn fill(config: &ShmConfig, file: &OwnedFd) -> Result<Segment, BackendError> {
-    if config.descriptor.is_some() && !lock(file, MAKER)? {
+    if config.descriptor.is_some() && !lock(file, CLAIM)? {
         return Err(failed("rank 0 is there already"));
     }
     let size = fstat(file).map_err(failed)?.st_size;
@@ -149,14 +154,14 @@ pub(super) fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-/// Makes the name, which may be left over from a job that died, and takes the maker's lock.
+/// Makes the name, which may be left over from a job that died, and claims it.
 fn claim_name(name: &str) -> Result<OwnedFd, BackendError> {
     let flags = shm::OFlags::CREATE | shm::OFlags::EXCL | shm::OFlags::RDWR;
     for _ in 0..100 {
         match shm::open(name, flags, Mode::RUSR | Mode::WUSR) {
             Ok(file) => {
                 // Somebody may have taken the new name for a dead one.
-                if lock(&file, MAKER)? && fstat(&file).map_err(failed)?.st_nlink > 0 {
+                if lock(&file, CLAIM)? && fstat(&file).map_err(failed)?.st_nlink > 0 {
                     return Ok(file);
                 }
             }
@@ -189,10 +194,14 @@ fn open_own(name: &str) -> Result<Option<OwnedFd>, BackendError> {
 /// Removes a name whose maker is dead.
 fn reclaim(name: &str) -> Result<(), BackendError> {
     let Some(file) = open_own(name)? else { return Ok(()) };
-    if !lock(&file, MAKER)? {
+    if lock(&file, CLAIM)? {
+        remove(name, &file);
+    } else if is_locked(file.as_fd(), rank_byte(0)).map_err(failed)? {
         return Err(failed(format!("{name} is that of a job that runs")));
+    } else {
+        // Somebody else is making or removing it.
+        std::thread::sleep(Duration::from_millis(1));
     }
-    remove(name, &file);
     Ok(())
 }
 
@@ -224,7 +233,7 @@ fn find(config: &ShmConfig, deadline: Instant) -> Result<Attached, BackendError>
                     let identity = file_identity(&file).map_err(failed)?;
                     match dead {
                         Some((seen, since)) if seen == identity && config.descriptor.is_none() => {
-                            if since.elapsed() > GRACE && lock(&file, MAKER)? {
+                            if since.elapsed() > GRACE && lock(&file, CLAIM)? {
                                 remove(&config.name, &file);
                             }
                         }
@@ -250,7 +259,7 @@ enum Found {
 }
 
 fn look(file: &OwnedFd) -> Result<Found, Error> {
-    if !is_locked(file.as_fd(), MAKER)? {
+    if !is_locked(file.as_fd(), rank_byte(0))? {
         return Ok(Found::Dead);
     }
     let bytes = fstat(file)?.st_size as usize;
@@ -302,9 +311,6 @@ fn await_everybody(config: &ShmConfig, attached: &Attached, deadline: Instant) -
                 return Ok(());
             }
             poison(segment, Cause::Died { rank }.encode());
-            if config.descriptor.is_none() && rank == 0 {
-                remove(&config.name, file);
-            }
             return Err(died(rank));
         }
         if Instant::now() > deadline {

@@ -1,7 +1,7 @@
 //! The communicator.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
 use super::attach::{Attached, attach};
 use super::collectives::Round;
@@ -71,22 +71,9 @@ impl ShmBackend {
         if job.has_failed.load(Ordering::Acquire) {
             return Err(CommError::Poisoned);
         }
-        let mut state = match job.state.try_lock() {
-            Ok(state) => state,
-            Err(TryLockError::Poisoned(_)) => return Err(CommError::Poisoned),
-            Err(TryLockError::WouldBlock) => {
-                let message = "another thread of this rank is in a collective".into();
-                return Err(CommError::CollectiveFailed { operation, mpi_error_code: 0, message });
-            }
-        };
+        let mut state = job.state(operation)?;
         let outcome = match checked {
-            Err(error) => {
-                // The other ranks learn it; alone, nobody has to.
-                if job.config.size > 1 {
-                    poison(&job.attached.segment, Cause::Refused { rank: job.config.rank }.encode());
-                }
-                Err(error)
-            }
+            Err(error) => Err(error),
             Ok(()) => match job.attached.segment.poison().load(Ordering::Acquire) {
                 0 => run(Round::new(job, state, operation)),
                 word => Err(job.watch(operation, &mut state).poisoned(word)),
@@ -94,6 +81,8 @@ impl ShmBackend {
         };
         // Alone, a rank fails for its own arguments only, and nobody is confused by that.
         if outcome.is_err() && job.config.size > 1 {
+            // Of an error that this rank alone sees, the others learn here; an earlier cause stays.
+            poison(&job.attached.segment, Cause::Refused { rank: job.config.rank }.encode());
             job.has_failed.store(true, Ordering::Release);
         }
         outcome
@@ -101,6 +90,17 @@ impl ShmBackend {
 }
 
 impl Job {
+    /// The state, if no other thread calls.
+    fn state(&self, operation: &'static str) -> Result<MutexGuard<'_, State>, CommError> {
+        self.state.try_lock().map_err(|error| match error {
+            TryLockError::Poisoned(_) => CommError::Poisoned,
+            TryLockError::WouldBlock => {
+                let message = "another thread of this rank is in a collective".into();
+                CommError::CollectiveFailed { operation, mpi_error_code: 0, message }
+            }
+        })
+    }
+
     fn watch<'a>(&'a self, operation: &'static str, state: &'a mut State) -> Watch<'a> {
         Watch {
             job: &self.attached,
@@ -109,6 +109,7 @@ impl Job {
             parity: state.progress.parity(),
             budget: &mut state.budget,
             asleep: None,
+            yielding_since: None,
         }
     }
 
@@ -156,6 +157,7 @@ impl Communicator for ShmBackend {
     }
 
     fn barrier(&self) -> Result<(), CommError> {
+        #[allow(clippy::redundant_closure_for_method_calls, reason = "the method is of one lifetime only")]
         self.call("barrier", Ok(()), |round| round.barrier())
     }
 
@@ -196,7 +198,7 @@ impl Communicator for ShmBackend {
         match mapping {
             None => SendBuffer::heap(len),
             Some((mapping, parts)) => {
-                let mut state = self.0.state.try_lock().map_err(|_| CommError::Poisoned)?;
+                let mut state = self.0.state("alloc_send")?;
                 Ok(SendBuffer::mapped(state.sends.add(mapping, parts, rank)))
             }
         }

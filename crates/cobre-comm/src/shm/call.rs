@@ -13,15 +13,6 @@ pub(super) enum Operation {
 }
 
 impl Operation {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Barrier => "barrier",
-            Self::Allgatherv => "allgatherv",
-            Self::Allreduce => "allreduce",
-            Self::Broadcast => "broadcast",
-        }
-    }
-
     fn from_number(number: u64) -> Option<Self> {
         [Self::Barrier, Self::Allgatherv, Self::Allreduce, Self::Broadcast]
             .into_iter()

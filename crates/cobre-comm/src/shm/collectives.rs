@@ -40,6 +40,7 @@ impl<'a> Round<'a> {
             parity: progress.parity(),
             budget,
             asleep: None,
+            yielding_since: None,
         };
         (progress, watch)
     }

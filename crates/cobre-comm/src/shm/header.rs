@@ -20,20 +20,20 @@ pub(super) const WRITTEN_BYTES: usize = 64;
 
 /// What a segment says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Header {
+pub(crate) struct Header {
     /// Number of ranks.
-    pub ranks: usize,
+    pub(crate) ranks: usize,
     /// Bytes of one of the two buffers of a rank.
-    pub chunk: usize,
+    pub(crate) chunk: usize,
     /// Number of this job.
-    pub nonce: u128,
+    pub(crate) nonce: u128,
     /// Number of the build that made it.
-    pub build: u64,
+    pub(crate) build: u64,
 }
 
 /// Why bytes are no segment of this build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum HeaderError {
+pub(crate) enum HeaderError {
     /// Fewer bytes than a header has.
     #[error("the segment is too short")]
     Short,
@@ -56,8 +56,13 @@ pub(super) fn build_number() -> u64 {
 }
 
 impl Header {
+    /// A header of this build.
+    pub(crate) fn example(ranks: usize, chunk: usize) -> Self {
+        Self { ranks, chunk, nonce: 1, build: build_number() }
+    }
+
     /// Number of bytes of the whole segment.
-    pub fn segment_bytes(&self) -> usize {
+    pub(crate) fn segment_bytes(&self) -> usize {
         self.buffers_start() + 2 * self.ranks * self.chunk
     }
 
@@ -67,7 +72,7 @@ impl Header {
     }
 
     /// The bytes of a header.
-    pub fn encode(&self) -> [u8; WRITTEN_BYTES] {
+    pub(crate) fn encode(&self) -> [u8; WRITTEN_BYTES] {
         let mut bytes = [0; WRITTEN_BYTES];
         bytes[..8].copy_from_slice(&MAGIC);
         bytes[8..12].copy_from_slice(&LAYOUT.to_ne_bytes());
@@ -83,7 +88,7 @@ impl Header {
     ///
     /// # Errors
     /// [`HeaderError`].
-    pub fn parse(bytes: &[u8], file_bytes: u64) -> Result<Self, HeaderError> {
+    pub(crate) fn parse(bytes: &[u8], file_bytes: u64) -> Result<Self, HeaderError> {
         let Some(bytes) = bytes.first_chunk::<WRITTEN_BYTES>() else { return Err(HeaderError::Short) };
         if bytes[..8] != MAGIC {
             return Err(HeaderError::Magic);
@@ -117,7 +122,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn header() -> Header {
-        Header { ranks: 3, chunk: 65_536, nonce: 77, build: build_number() }
+        Header::example(3, 65_536)
     }
 
     #[test]

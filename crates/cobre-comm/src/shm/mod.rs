@@ -37,4 +37,6 @@ pub use backend::ShmBackend;
 #[cfg(not(loom))]
 pub use config::{ShmConfig, SpinLimit};
 #[cfg(not(loom))]
-pub use header::{Header, HeaderError, MOST_RANKS};
+pub(crate) use header::Header;
+#[cfg(not(loom))]
+pub use header::MOST_RANKS;

@@ -34,9 +34,9 @@ pub(super) trait Patience {
     type Fault;
     /// Looks before the processor is given away.
     fn spins(&mut self) -> u32;
-    /// Looks after giving the processor away.
-    fn yields(&mut self) -> u32;
-    /// A wait ended while it was still watching, or later.
+    /// Whether to give the processor away once more and look again, after `round` times.
+    fn goes_on_yielding(&mut self, round: u32) -> bool;
+    /// A wait ended while the rank kept its processor, or it had to give it away.
     fn learn(&mut self, was_short: bool);
     /// A slice of sleep is over and the rank is not there. The wait goes on unless there is a fault.
     fn after_slice(&mut self, rank: usize, step: u32) -> Option<Self::Fault>;
@@ -70,6 +70,12 @@ pub(super) struct Progress {
 }
 
 impl Progress {
+    /// As if so many steps were over.
+    #[cfg(all(test, loom))]
+    pub(super) fn after(step: u32) -> Self {
+        Self { step, confirmed: step, ..Self::default() }
+    }
+
     /// The parity of the call that is made or comes next.
     pub(super) fn parity(&self) -> usize {
         self.calls % 2
@@ -188,11 +194,13 @@ pub(super) fn await_rank<B: Board, P: Patience>(
         }
     }
     patience.learn(false);
-    for _ in 0..patience.yields() {
+    let mut round = 0;
+    while patience.goes_on_yielding(round) {
         give_way();
         if is_there() {
             return Ok(());
         }
+        round += 1;
     }
     loop {
         let word = board.poison().load(Ordering::Acquire);

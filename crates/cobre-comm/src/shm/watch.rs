@@ -16,22 +16,26 @@ use crate::{CommError, Stall};
 #[derive(Debug)]
 pub(super) struct SpinBudget {
     spins: u32,
+    waits: u32,
     limit: SpinLimit,
 }
 
 impl SpinBudget {
-    const LEAST: u32 = 8;
+    const LEAST: u32 = 4;
+    /// Of so many waits, one is a trial.
+    const TRIAL: u32 = 32;
 
-    /// Ranks that have processors of their own may watch some microseconds; others must give way at once.
+    /// Ranks that have processors of their own watch some microseconds, and in all longer than it takes to wake: two
+    /// ranks that each fall asleep while the other wakes up would go on like that. Others give way at once.
     pub(super) fn new(config: &ShmConfig) -> Self {
         let is_crowded = config.size > processors();
         let usual = if is_crowded {
             SpinLimit { spins: 20, yields: 32 }
         } else {
-            SpinLimit { spins: 200, yields: 64 }
+            SpinLimit { spins: 200, yields: 256 }
         };
         let limit = config.spin.unwrap_or(usual);
-        Self { spins: limit.spins, limit }
+        Self { spins: limit.spins, waits: 0, limit }
     }
 }
 
@@ -45,9 +49,13 @@ pub(super) struct Watch<'a> {
     pub(super) budget: &'a mut SpinBudget,
     /// When the rank began to sleep for this step, and when it tells next that it does.
     pub(super) asleep: Option<(u32, Instant, Duration)>,
+    pub(super) yielding_since: Option<Instant>,
 }
 
 impl Watch<'_> {
+    /// How long a rank gives way before it sleeps.
+    const YIELDING: Duration = Duration::from_millis(1);
+
     fn missing(&self, step: u32) -> Vec<usize> {
         let segment = &self.job.segment;
         peers(self.config.rank, self.config.size)
@@ -78,20 +86,29 @@ impl Patience for Watch<'_> {
     type Fault = CommError;
 
     fn spins(&mut self) -> u32 {
-        self.budget.spins
+        self.budget.waits = self.budget.waits.wrapping_add(1);
+        // Now and then the whole budget, to find out whether the others have processors of their own by now.
+        if self.budget.waits.is_multiple_of(SpinBudget::TRIAL) {
+            self.budget.limit.spins
+        } else {
+            self.budget.spins
+        }
     }
 
-    fn yields(&mut self) -> u32 {
-        self.budget.limit.yields
+    fn goes_on_yielding(&mut self, round: u32) -> bool {
+        if round == 0 {
+            self.yielding_since = Some(Instant::now());
+        }
+        // Where others want the processor, few rounds take long.
+        let is_long =
+            round % 16 == 15 && self.yielding_since.is_some_and(|since| since.elapsed() > Self::YIELDING);
+        round < self.budget.limit.yields && !is_long
     }
 
     fn learn(&mut self, was_short: bool) {
         let limit = self.budget.limit.spins;
-        self.budget.spins = if was_short {
-            self.budget.spins.saturating_mul(2).min(limit)
-        } else {
-            (self.budget.spins / 2).max(SpinBudget::LEAST.min(limit))
-        };
+        self.budget.spins =
+            if was_short { limit } else { (self.budget.spins / 2).max(SpinBudget::LEAST.min(limit)) };
     }
 
     fn after_slice(&mut self, _: usize, step: u32) -> Option<CommError> {
@@ -110,7 +127,7 @@ impl Patience for Watch<'_> {
             if self.missing(step).contains(&rank) {
                 let has_left = self.job.segment.standing(rank) == Standing::Left;
                 let cause = if has_left { Cause::Left { rank } } else { Cause::Died { rank } };
-                let error = error_of(cause, self.operation, Vec::new());
+                let error = error_of(cause, self.operation, &[]);
                 return Some(self.fail(cause, error));
             }
         }
@@ -140,19 +157,24 @@ impl Patience for Watch<'_> {
             let call = self.job.segment.call(rank, self.parity).load(std::sync::atomic::Ordering::Relaxed);
             format!("{} on rank {rank}", describe(call))
         });
-        error_of(cause, self.operation, calls.collect())
+        match error_of(cause, self.operation, &calls.collect::<Vec<_>>()) {
+            CommError::Timeout { operation, missing, .. } => {
+                let waited_ms = self.asleep.map_or(0, |(_, began, _)| began.elapsed().as_millis() as u64);
+                CommError::Timeout { operation, waited_ms, missing }
+            }
+            error => error,
+        }
     }
 }
 
 /// The error of a rank that learns the cause.
-fn error_of(cause: Cause, operation: &'static str, calls: Vec<String>) -> CommError {
+fn error_of(cause: Cause, operation: &'static str, calls: &[String]) -> CommError {
     match cause {
         Cause::Died { rank } => CommError::PeerLost { rank, how: "its process ended".into() },
         Cause::Left { rank } => CommError::PeerLost { rank, how: "it left the job".into() },
         Cause::Aborted { rank, code } => {
             CommError::PeerLost { rank, how: format!("it ended the job with code {code}") }
         }
-        // Another rank's patience is over; how long it had waited is its knowledge.
         Cause::Stalled { rank } => CommError::Timeout { operation, waited_ms: 0, missing: vec![rank] },
         Cause::Mismatch { .. } => CommError::Mismatch { operation, detail: calls.join(", ") },
         Cause::Refused { rank } => {
