@@ -18,7 +18,7 @@ pub(crate) fn share(total: usize, rank: usize, size: usize) -> Range<usize> {
 ///
 /// # Errors
 /// This rank's own, except that a cancellation gives way to a failure elsewhere; [`ErrorKind::WorkerFailed`] with the
-/// lowest rank that failed; [`ErrorKind::Cancelled`] when a rank was cancelled and none failed.
+/// lowest rank that failed and what it said; [`ErrorKind::Cancelled`] when a rank was cancelled and none failed.
 pub fn agree<T, C: Communicator>(comm: &C, own: Result<T>) -> Result<T> {
     const DELIVERED: u8 = 0;
     const CANCELLED: u8 = 1;
@@ -32,15 +32,31 @@ pub fn agree<T, C: Communicator>(comm: &C, own: Result<T>) -> Result<T> {
         Err(_) => FAILED,
     };
     let codes = gather(comm, &[code], &vec![1; comm.size()])?;
-    match codes.iter().position(|&code| code == FAILED) {
-        Some(rank) if code != FAILED => {
-            Err(Error::new(ErrorKind::WorkerFailed, format!("rank {rank} failed")).with("rank", rank))
+    if let Some(rank) = codes.iter().position(|&code| code == FAILED) {
+        let said = own.as_ref().err().map(ToString::to_string).unwrap_or_default();
+        let said = tell(comm, said.into_bytes(), rank)?;
+        if code == FAILED {
+            return own;
         }
-        None if code == DELIVERED && codes.contains(&CANCELLED) => {
-            Err(Error::new(ErrorKind::Cancelled, "the job was cancelled"))
-        }
-        _ => own,
+        let message = format!("rank {rank} failed: {}", String::from_utf8_lossy(&said));
+        return Err(Error::new(ErrorKind::WorkerFailed, message).with("rank", rank));
     }
+    if code == DELIVERED && codes.contains(&CANCELLED) {
+        return Err(Error::new(ErrorKind::Cancelled, "the job was cancelled"));
+    }
+    own
+}
+
+/// The bytes of one rank on every rank. Collective.
+///
+/// # Errors
+/// Those of the communicator.
+pub fn tell<C: Communicator>(comm: &C, mut bytes: Vec<u8>, root: usize) -> Result<Vec<u8>> {
+    let mut length = [bytes.len() as u64];
+    comm.broadcast(&mut length, root)?;
+    bytes.resize(length[0] as usize, 0);
+    comm.broadcast(&mut bytes, root)?;
+    Ok(bytes)
 }
 
 /// Gathers `counts[rank]` values from every rank, in rank order.

@@ -29,7 +29,7 @@ pub mod trajectory;
 mod workers;
 
 pub use checkpoint::{Checkpoint, TrialPoints};
-pub use exchange::agree;
+pub use exchange::{agree, tell};
 pub use job::Job;
 pub use options::{CutSelection, SelectionMethod, SimulateOptions, TrainOptions};
 pub use policy::{NodePolicy, Policy};

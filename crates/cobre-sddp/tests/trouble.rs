@@ -1,150 +1,201 @@
-//! A rank that fails or is told to stop ends the work of all ranks, at the same place, whenever it happens.
+//! Trouble on one rank, at any moment, ends the job on all of them: none waits for ever, and all hold the same policy.
 
 mod common;
 
-use std::time::Duration;
+use std::path::Path;
 
 use cobre_comm::Communicator;
-use cobre_core::{CancelToken, Error, ErrorKind, Event, Result};
-use cobre_lp::{Highs, Outcome, StageBuilder};
+use cobre_core::{CancelToken, ContextValue, Error, ErrorKind, Event};
 use cobre_sddp::{
-    Checkpoint, Job, Problem, Risk, SimulateOptions, State, Termination, TrainFailure, Training,
+    Job, Problem, Risk, SimulateOptions, Termination, TrainFailure, TrainOptions, Training, train_from,
 };
+use common::faulty::{Action, Faulty, Trap};
 use common::ranks::{ThreadRank, on_ranks};
-use common::{bits, node, options, published, train_with};
+use common::{bits, options, published, train_with};
 
-fn train_on(
-    rank: &ThreadRank,
-    problem: &Problem,
-    iterations: u64,
-    cancel: &CancelToken,
-    keep: &mut dyn FnMut(&Checkpoint) -> Result<()>,
-) -> std::result::Result<Training, TrainFailure> {
-    let job = Job { comm: rank, events: &|_: Event| {}, cancel };
-    cobre_sddp::train_from::<Highs, _>(problem, &options(iterations, 4), &job, None, keep)
+const ITERATIONS: u64 = 3;
+const PASSES: usize = 4;
+
+fn problem() -> Problem {
+    published::first_steps(200.0, Risk::Expectation, Risk::Expectation)
+}
+
+/// Trains on every rank; the given solve of one of them is faulty.
+fn trained(
+    size: usize,
+    (faulty, solve): (usize, u64),
+    cancels: bool,
+    folder: &Path,
+) -> Vec<Result<Training, TrainFailure>> {
+    on_ranks(size, |rank| {
+        let cancel = CancelToken::new();
+        let action = if cancels { Action::Cancel(cancel.clone()) } else { Action::Fail };
+        // Solve 0 never comes: the count begins at 1 and falls.
+        let trap = Trap::new(&problem(), if rank.rank() == faulty { solve } else { 0 }, action);
+        let job = Job { comm: rank, events: &|_: Event| {}, cancel: &cancel };
+        cobre_sddp::train::<Faulty, _>(&trap.problem, &own_options(folder), &job)
+    })
+}
+
+fn own_options(folder: &Path) -> TrainOptions {
+    TrainOptions { failure_directory: Some(folder.into()), ..options(ITERATIONS, PASSES) }
+}
+
+fn is_consequence_of(error: &Error, rank: usize) -> bool {
+    error.kind() == ErrorKind::WorkerFailed && error.context()["rank"] == ContextValue::Int(rank as i64)
 }
 
 #[test]
-fn a_cancelled_rank_stops_all_after_the_same_iteration() {
-    let problem = published::problem_5_2(3);
-    let whole = train_with(&problem, &options(60, 4)).unwrap();
-    let mut iterations_seen = Vec::new();
-    for round in 0..40u64 {
-        let size = [2, 3, 6][round as usize % 3];
-        let unlucky = round as usize % size;
-        let results = on_ranks(size, |rank| {
-            let cancel = CancelToken::new();
-            std::thread::scope(|scope| {
-                if rank.rank() == unlucky {
-                    scope.spawn(|| {
-                        std::thread::sleep(Duration::from_micros(400 * round));
-                        cancel.cancel();
-                    });
+fn training_ends_everywhere_whatever_solve_is_in_trouble() {
+    let folder = tempfile::tempdir().unwrap();
+    let clean: Vec<Vec<u64>> = (1..=ITERATIONS)
+        .map(|limit| bits(&train_with(&problem(), &options(limit, PASSES)).unwrap().policy))
+        .collect();
+    let (mut interrupted, mut failed, mut complete) = (0, 0, 0);
+    for size in [1, 2, 3, 6] {
+        for faulty in [0, size / 2, size - 1] {
+            for (step, solve) in (1..160).step_by(if size == 1 { 6 } else { 3 }).enumerate() {
+                let cancels = step % 2 == 0;
+                let runs = trained(size, (faulty, solve), cancels, folder.path());
+                let mut policies = Vec::new();
+                for (rank, run) in runs.into_iter().enumerate() {
+                    let place = format!("rank {rank} of {size}, solve {solve} of rank {faulty}");
+                    let training = match run {
+                        Ok(training) => training,
+                        Err(failure) => {
+                            let is_own = rank == faulty && failure.error.kind() == ErrorKind::SolverFailure;
+                            let told = failure.error.to_string().contains("not solved");
+                            assert!(
+                                is_own || is_consequence_of(&failure.error, faulty),
+                                "{place}: {failure}"
+                            );
+                            assert!(told, "{place}: {failure}");
+                            *failure.earned.unwrap()
+                        }
+                    };
+                    policies.push((training.termination, bits(&training.policy), training.convergence.len()));
                 }
-                train_on(rank, &problem, 60, &cancel, &mut |_| Ok(())).unwrap()
-            })
-        });
-        let first = &results[0];
-        iterations_seen.push(first.policy.iterations);
-        for result in &results {
-            assert_eq!(result.termination, first.termination);
-            assert_eq!(bits(&result.policy), bits(&first.policy), "round {round}");
-        }
-        if first.policy.iterations == 60 {
-            assert_eq!(bits(&first.policy), bits(&whole.policy));
-        } else {
-            assert_eq!(first.termination, Termination::Interrupted);
+                assert!(
+                    policies.iter().all(|policy| *policy == policies[0]),
+                    "solve {solve} of rank {faulty}"
+                );
+                let (termination, bits, iterations) = &policies[0];
+                if *iterations > 0 {
+                    assert_eq!(*bits, clean[iterations - 1], "as if it had been asked for {iterations}");
+                }
+                match termination {
+                    Termination::Interrupted => interrupted += 1,
+                    Termination::Failed => failed += 1,
+                    Termination::Rule(_) => complete += 1,
+                }
+            }
         }
     }
-    iterations_seen.dedup();
-    assert!(iterations_seen.len() > 3, "the moments differ: {iterations_seen:?}");
-}
-
-/// Two stages; the second has one opening in four that no state can serve.
-fn sometimes_infeasible() -> Problem {
-    let stage = |least: &[f64], index| {
-        let mut lp = StageBuilder::new(1);
-        let volume = lp.column("volume", 0.0, 10.0, 0.0);
-        let release = lp.column("release", 0.0, 20.0, -1.0);
-        lp.outgoing(0, volume);
-        let balance = lp.row("balance", 0.0, 0.0);
-        lp.entry(balance, volume, 1.0);
-        lp.entry(balance, release, 1.0);
-        lp.incoming(balance, 0, -1.0);
-        let duty = lp.row("duty", 0.0, f64::INFINITY);
-        lp.entry(duty, release, 1.0);
-        lp.noisy_row(duty);
-        let outcomes =
-            least.iter().map(|&least| Outcome { rows: vec![(least, f64::INFINITY)], ..Outcome::default() });
-        node(index, lp, outcomes.collect(), -100.0)
-    };
-    let nodes = vec![stage(&[0.0], 0), stage(&[0.0, 0.0, 0.0, 15.0], 1)];
-    let states = vec![State { name: "volume".into(), initial: 10.0 }];
-    Problem::chain(states, nodes, &[1.0], Risk::Expectation).unwrap()
+    assert!(interrupted > 50 && failed > 50 && complete > 0, "{interrupted}, {failed}, {complete}");
 }
 
 #[test]
-fn a_rank_that_fails_is_named_by_the_others() {
-    let mut named = 0;
-    for seed in 0..12 {
-        let errors = on_ranks(4, |rank| {
-            let cancel = CancelToken::new();
-            let directory = tempfile::tempdir().unwrap();
-            let mut options = options(5, 4);
-            options.seed = seed;
-            options.failure_directory = Some(directory.path().into());
-            let job = Job { comm: rank, events: &|_: Event| {}, cancel: &cancel };
-            cobre_sddp::train::<Highs, _>(&sometimes_infeasible(), &options, &job).unwrap_err().error
+fn what_one_rank_cannot_prepare_ends_all() {
+    for size in [2, 3] {
+        let errors = on_ranks(size, |rank| {
+            let mut options = options(2, PASSES);
+            options.threads = usize::from(rank.rank() != 1);
+            let job = Job { comm: rank, events: &|_: Event| {}, cancel: &CancelToken::new() };
+            cobre_sddp::train::<Faulty, _>(&problem(), &options, &job).unwrap_err().error
         });
-        let failed: Vec<usize> =
-            (0..4).filter(|&rank| errors[rank].kind() == ErrorKind::SolverFailure).collect();
-        assert!(!failed.is_empty(), "somebody failed");
-        for error in errors.iter().filter(|error| error.kind() != ErrorKind::SolverFailure) {
-            assert_eq!(error.kind(), ErrorKind::WorkerFailed);
-            assert_eq!(error.context()["rank"], failed[0].into());
-            named += 1;
+        for (rank, error) in errors.iter().enumerate() {
+            let is_own = rank == 1 && error.kind() == ErrorKind::OutOfRange;
+            assert!(is_own || is_consequence_of(error, 1), "{error}");
         }
     }
-    assert!(named > 0, "in some rounds only some ranks failed");
 }
 
 #[test]
-fn a_checkpoint_that_cannot_be_written_ends_all() {
-    let problem = published::stock();
-    let outcomes = on_ranks(3, |rank| {
-        train_on(rank, &problem, 50, &CancelToken::new(), &mut |checkpoint| {
-            assert_eq!(rank.rank(), 0, "rank 0 alone writes");
-            if checkpoint.convergence.len() == 4 {
+fn what_rank_0_cannot_keep_ends_all() {
+    let failures = on_ranks(3, |rank| {
+        let job = Job { comm: rank, events: &|_: Event| {}, cancel: &CancelToken::new() };
+        train_from::<Faulty, _>(&problem(), &options(9, PASSES), &job, None, &mut |checkpoint| {
+            assert_eq!(rank.rank(), 0, "others keep nothing");
+            if checkpoint.convergence.len() == 2 {
                 return Err(Error::new(ErrorKind::CheckpointFailed, "the disk is full"));
             }
             Ok(())
         })
         .unwrap_err()
     });
-    let kinds: Vec<ErrorKind> = outcomes.iter().map(|failure| failure.error.kind()).collect();
-    assert_eq!(kinds, [ErrorKind::CheckpointFailed, ErrorKind::WorkerFailed, ErrorKind::WorkerFailed]);
-    for failure in &outcomes {
-        assert_eq!(failure.earned.as_ref().unwrap().policy.iterations, 4);
+    let clean = bits(&train_with(&problem(), &options(2, PASSES)).unwrap().policy);
+    for (rank, failure) in failures.into_iter().enumerate() {
+        let is_own = rank == 0 && failure.error.kind() == ErrorKind::CheckpointFailed;
+        assert!(is_own || is_consequence_of(&failure.error, 0), "{failure}");
+        assert!(failure.error.to_string().contains("the disk is full"), "{failure}");
+        assert_eq!(bits(&failure.earned.unwrap().policy), clean);
+    }
+}
+
+fn simulated(
+    rank: &ThreadRank,
+    (solve, cancels): (u64, bool),
+    folder: &Path,
+    consume: &mut dyn FnMut(usize) -> cobre_core::Result<()>,
+) -> cobre_core::Result<cobre_sddp::Simulation> {
+    let cancel = CancelToken::new();
+    let action = if cancels { Action::Cancel(cancel.clone()) } else { Action::Fail };
+    let trap = Trap::new(&problem(), solve, action);
+    let policy = train_with(&problem(), &options(2, 1)).unwrap().policy;
+    let failure_directory = Some(folder.into());
+    let options = SimulateOptions { scenarios: 40, seed: 1, threads: 1, failure_directory };
+    let job = Job { comm: rank, events: &|_: Event| {}, cancel: &cancel };
+    cobre_sddp::simulate::<Faulty, _>(&trap.problem, &policy, &options, &job, &mut |block| {
+        consume(block.len())
+    })
+}
+
+#[test]
+fn simulation_ends_everywhere_whatever_solve_is_in_trouble() {
+    let folder = tempfile::tempdir().unwrap();
+    for size in [2, 3] {
+        for solve in (1..=130).step_by(4) {
+            let cancels = solve % 8 == 1;
+            let faulty = solve as usize % size;
+            let runs = on_ranks(size, |rank| {
+                let solve = if rank.rank() == faulty { solve } else { 0 };
+                simulated(rank, (solve, cancels), folder.path(), &mut |_| Ok(()))
+            });
+            if let Ok(first) = &runs[0] {
+                assert!(runs.iter().all(|run| run.as_ref().is_ok_and(|run| run.costs == first.costs)));
+                continue;
+            }
+            for (rank, run) in runs.into_iter().enumerate() {
+                let error = run.unwrap_err();
+                let is_own = rank == faulty && error.kind() == ErrorKind::SolverFailure;
+                let is_expected = if cancels {
+                    error.kind() == ErrorKind::Cancelled
+                } else {
+                    is_own || is_consequence_of(&error, faulty)
+                };
+                assert!(is_expected, "rank {rank}, solve {solve}: {error}");
+            }
+        }
     }
 }
 
 #[test]
-fn a_simulation_whose_consumer_fails_ends_everywhere() {
-    let problem = published::stock();
-    let policy = train_with(&problem, &options(3, 2)).unwrap().policy;
-    let kinds = on_ranks(3, |rank| {
-        let cancel = CancelToken::new();
-        let job = Job { comm: rank, events: &|_: Event| {}, cancel: &cancel };
-        let options = SimulateOptions { scenarios: 500, seed: 1, threads: 1, failure_directory: None };
-        let mut blocks = 0;
-        let outcome = cobre_sddp::simulate::<Highs, _>(&problem, &policy, &options, &job, &mut |_| {
-            blocks += 1;
-            if blocks == 3 {
-                return Err(Error::new(ErrorKind::CheckpointFailed, "the disk is full"));
-            }
-            Ok(())
+fn a_simulation_that_rank_0_cannot_write_ends_everywhere() {
+    let folder = tempfile::tempdir().unwrap();
+    // The first block, one in the middle, the last one.
+    for fails_at in [1, 3, 20] {
+        let runs = on_ranks(2, |rank| {
+            let mut blocks = 0;
+            simulated(rank, (0, true), folder.path(), &mut |_| {
+                blocks += 1;
+                if blocks < fails_at {
+                    return Ok(());
+                }
+                Err(Error::new(ErrorKind::CheckpointFailed, "the disk is full"))
+            })
         });
-        outcome.unwrap_err().kind()
-    });
-    assert_eq!(kinds, [ErrorKind::CheckpointFailed, ErrorKind::WorkerFailed, ErrorKind::WorkerFailed]);
+        let errors: Vec<Error> = runs.into_iter().map(Result::unwrap_err).collect();
+        assert_eq!(errors[0].kind(), ErrorKind::CheckpointFailed, "{}", errors[0]);
+        assert!(is_consequence_of(&errors[1], 0), "{}", errors[1]);
+    }
 }

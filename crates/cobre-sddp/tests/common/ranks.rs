@@ -1,7 +1,10 @@
 //! Ranks that are threads of the test's process: collectives over shared memory of the plainest kind.
 
 use std::any::Any;
+use std::io::Write;
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Barrier, Mutex};
+use std::time::Duration;
 
 use cobre_comm::{CommData, CommError, Communicator, ReduceOp, check_allgatherv, check_allreduce};
 
@@ -16,11 +19,21 @@ struct Group {
     slots: Vec<Mutex<Box<dyn Any + Send>>>,
 }
 
-/// Runs `work` on every rank of a group and returns the results in rank order.
+/// No group of these tests works for as long as this: one that does has ranks that wait for each other for ever.
+const WATCHDOG: Duration = Duration::from_mins(3);
+
+/// Runs `work` on every rank of a group and returns the results in rank order. Ranks that never return end the test.
 pub fn on_ranks<T: Send>(size: usize, work: impl Fn(&ThreadRank) -> T + Sync) -> Vec<T> {
     let slots = (0..size).map(|_| Mutex::new(Box::new(()) as Box<dyn Any + Send>)).collect();
     let group = Arc::new(Group { barrier: Barrier::new(size), slots });
-    std::thread::scope(|scope| {
+    let (done, waiting) = channel::<()>();
+    std::thread::spawn(move || {
+        if waiting.recv_timeout(WATCHDOG) == Err(RecvTimeoutError::Timeout) {
+            writeln!(std::io::stderr(), "the ranks wait for each other").expect("standard error is open");
+            std::process::abort();
+        }
+    });
+    let results = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..size)
             .map(|rank| {
                 let (group, work) = (Arc::clone(&group), &work);
@@ -28,7 +41,9 @@ pub fn on_ranks<T: Send>(size: usize, work: impl Fn(&ThreadRank) -> T + Sync) ->
             })
             .collect();
         threads.into_iter().map(|thread| thread.join().expect("a rank panicked")).collect()
-    })
+    });
+    drop(done);
+    results
 }
 
 impl ThreadRank {

@@ -8,7 +8,7 @@ use cobre_core::{Error, ErrorKind, Result};
 use cobre_lp::Highs;
 use cobre_sddp::{
     Checkpoint, CutSelection, IterationRecord, Job, Problem, Risk, Stopping, Termination, TrainFailure,
-    TrainOptions, Training, agree,
+    TrainOptions, Training, agree, tell,
 };
 use serde_json::{Value, json};
 
@@ -287,14 +287,10 @@ fn settings(options: &TrainOptions, problem_sha256: &str) -> Value {
 
 /// Rank 0's checkpoint on every rank.
 fn share_checkpoint<C: Communicator>(comm: &C, kept: Option<Vec<u8>>) -> Result<Option<Checkpoint>> {
-    let mut bytes = kept.unwrap_or_default();
-    let mut length = [bytes.len() as u64];
-    comm.broadcast(&mut length, 0)?;
-    if length[0] == 0 {
+    let bytes = tell(comm, kept.unwrap_or_default(), 0)?;
+    if bytes.is_empty() {
         return Ok(None);
     }
-    bytes.resize(length[0] as usize, 0);
-    comm.broadcast(&mut bytes, 0)?;
     agree(comm, checkpoint_files::decode(&bytes).map(Some))
 }
 
