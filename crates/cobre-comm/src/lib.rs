@@ -6,16 +6,40 @@
 //!
 //! The `local` backend is a job of one process. It checks its arguments as every backend does.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod data;
 mod error;
+#[doc(hidden)]
+pub mod fuzzing;
+#[cfg(any(feature = "shm", feature = "tcp"))]
+mod lifeline;
 mod local;
+#[cfg(any(all(feature = "shm", not(loom)), feature = "mpi"))]
+mod mapping;
+#[cfg(any(all(feature = "shm", not(loom)), feature = "mpi"))]
+mod node_region;
 mod region;
+#[cfg(feature = "shm")]
+mod shm;
+#[cfg(any(feature = "shm", feature = "tcp"))]
+mod stall;
+#[cfg(feature = "tcp")]
+mod tcp;
 mod traits;
 
 pub use data::{CommData, ReduceOp};
 pub use error::{BackendError, CommError};
+#[cfg(any(feature = "shm", feature = "tcp"))]
+pub use lifeline::{LIFELINE_EXIT_CODE, LIFELINE_VARIABLE, watch_lifeline_from_env};
 pub use local::LocalBackend;
+#[cfg(any(all(feature = "shm", not(loom)), feature = "mpi"))]
+pub use node_region::NodeRegion;
 pub use region::{HeapRegion, LocalCommunicator, SharedMemoryProvider, SharedRegion};
+#[cfg(all(feature = "shm", not(loom)))]
+pub use shm::{MOST_RANKS, ShmBackend, ShmConfig, SpinLimit};
+#[cfg(any(feature = "shm", feature = "tcp"))]
+pub use stall::{STALL_NOTICE, Stall, StallObserver};
+#[cfg(feature = "tcp")]
+pub use tcp::{TcpBackend, TcpConfig, Token};
 pub use traits::{Communicator, SendBuffer, check_allgatherv, check_allreduce};

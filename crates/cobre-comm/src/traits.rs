@@ -65,7 +65,14 @@ pub trait Communicator: Send + Sync {
 
 /// A send buffer given out by [`Communicator::alloc_send`].
 #[derive(Debug)]
-pub struct SendBuffer<T>(Vec<T>);
+pub struct SendBuffer<T>(SendMemory<T>);
+
+#[derive(Debug)]
+enum SendMemory<T> {
+    Heap(Vec<T>),
+    #[cfg(all(feature = "shm", not(loom)))]
+    Mapped(crate::mapping::MappedPart<T>),
+}
 
 impl<T: CommData> SendBuffer<T> {
     /// A zeroed buffer on the heap.
@@ -73,21 +80,35 @@ impl<T: CommData> SendBuffer<T> {
     /// # Errors
     /// [`CommError::AllocationFailed`].
     pub fn heap(len: usize) -> Result<Self, CommError> {
-        zeroed(len).map(Self)
+        zeroed(len).map(|values| Self(SendMemory::Heap(values)))
+    }
+
+    /// A buffer that other processes map too.
+    #[cfg(all(feature = "shm", not(loom)))]
+    pub(crate) fn mapped(part: crate::mapping::MappedPart<T>) -> Self {
+        Self(SendMemory::Mapped(part))
     }
 }
 
-impl<T> Deref for SendBuffer<T> {
+impl<T: CommData> Deref for SendBuffer<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
-        &self.0
+        match &self.0 {
+            SendMemory::Heap(values) => values,
+            #[cfg(all(feature = "shm", not(loom)))]
+            SendMemory::Mapped(part) => part.as_slice(),
+        }
     }
 }
 
-impl<T> DerefMut for SendBuffer<T> {
+impl<T: CommData> DerefMut for SendBuffer<T> {
     fn deref_mut(&mut self) -> &mut [T] {
-        &mut self.0
+        match &mut self.0 {
+            SendMemory::Heap(values) => values,
+            #[cfg(all(feature = "shm", not(loom)))]
+            SendMemory::Mapped(part) => part.as_mut_slice(),
+        }
     }
 }
 

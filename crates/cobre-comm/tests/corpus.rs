@@ -1,0 +1,27 @@
+//! Replays the inputs that fuzzing keeps.
+#![cfg(all(feature = "shm", not(loom)))]
+
+use std::fs;
+use std::path::Path;
+
+/// Feeds every input of a target's corpus; returns how many there are.
+fn replay(target: &str, read: impl Fn(&[u8])) -> usize {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
+    let inputs = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    inputs.map(|input| read(&fs::read(input.unwrap().path()).unwrap())).count()
+}
+
+#[test]
+fn headers_of_segments() {
+    use cobre_comm::fuzzing::{shm_header, shm_header_example};
+    assert!(replay("shm_header", shm_header) >= 5);
+    let example = shm_header_example(4, 65_536);
+    for at in 0..example.len() {
+        for bit in 0..8 {
+            let mut input = example.clone();
+            input[at] ^= 1 << bit;
+            shm_header(&input);
+            shm_header(&input[..at]);
+        }
+    }
+}
