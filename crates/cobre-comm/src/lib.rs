@@ -8,6 +8,10 @@
 
 #![deny(unsafe_code)]
 
+// The suites under tests/ know this crate by its name.
+#[cfg(all(test, feature = "mpi"))]
+extern crate self as cobre_comm;
+
 mod data;
 mod error;
 #[doc(hidden)]
@@ -17,6 +21,8 @@ mod lifeline;
 mod local;
 #[cfg(any(all(feature = "shm", not(loom)), feature = "mpi"))]
 mod mapping;
+#[cfg(feature = "mpi")]
+mod mpi;
 #[cfg(any(all(feature = "shm", not(loom)), feature = "mpi"))]
 mod node_region;
 mod region;
@@ -33,6 +39,8 @@ pub use error::{BackendError, CommError};
 #[cfg(any(feature = "shm", feature = "tcp"))]
 pub use lifeline::{LIFELINE_EXIT_CODE, LIFELINE_VARIABLE, watch_lifeline_from_env};
 pub use local::LocalBackend;
+#[cfg(feature = "mpi")]
+pub use mpi::{MpiBackend, MpiSession, mpi_library_version};
 #[cfg(any(all(feature = "shm", not(loom)), feature = "mpi"))]
 pub use node_region::NodeRegion;
 pub use region::{HeapRegion, LocalCommunicator, SharedMemoryProvider, SharedRegion};

@@ -52,11 +52,6 @@ impl Mapping {
         Ok(Self { base, len })
     }
 
-    /// Number of bytes.
-    pub(crate) fn len(&self) -> usize {
-        self.len
-    }
-
     /// The address of the byte at `offset`.
     ///
     /// # Panics
@@ -93,6 +88,11 @@ impl Mapping {
 
 #[cfg(all(feature = "shm", not(loom)))]
 impl Mapping {
+    /// Number of bytes.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
     /// Copies elements that their owner, in whatever process, does not write now.
     pub(crate) fn read_shared<T: Pod>(&self, offset: usize, into: &mut [T]) {
         // SAFETY: the owner has them borrowed for a collective that ends after this read.
