@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::address::Address;
 use super::config::{
-    BIND_VARIABLE, CONNECT_TIMEOUT_VARIABLE, COORDINATOR_VARIABLE, PORT_VARIABLE, RANK_VARIABLE, SIZE_VARIABLE,
-    TIMEOUT_VARIABLE, TOKEN_VARIABLE, TcpConfig,
+    BIND_VARIABLE, CONNECT_TIMEOUT_VARIABLE, COORDINATOR_VARIABLE, PORT_VARIABLE, RANK_VARIABLE,
+    SIZE_VARIABLE, TIMEOUT_VARIABLE, TOKEN_VARIABLE, TcpConfig,
 };
 use super::frame::{CONTROL, HEAD, Incoming, Malformed, decode};
 use super::handshake::{Entrance, Gate, Job, Step, Verdict};
@@ -94,15 +94,15 @@ pub fn environment(text: &str) {
         TOKEN_VARIABLE,
     ];
     // The variable that names a file is left out: the bytes shall open none.
-    let read = |name| {
-        Ok(variables.get(name).filter(|_| known.contains(&name)).map(|value| (*value).to_owned()))
-    };
+    let read =
+        |name| Ok(variables.get(name).filter(|_| known.contains(&name)).map(|value| (*value).to_owned()));
     if let Ok(config) = TcpConfig::from_variables(&read) {
         assert!(config.rank < config.size && config.port > 0);
         let is_known = config.token.is_some() || config.size == 1;
         let listens_here = config.listening(Address::parse(&config.coordinator).as_ref());
         let is_local = listens_here.is_ok_and(|address| address.is_loopback())
-            || Address::parse(&config.coordinator).is_some_and(|address| config.rank > 0 && address.is_loopback());
+            || Address::parse(&config.coordinator)
+                .is_some_and(|address| config.rank > 0 && address.is_loopback());
         assert!(is_known || is_local, "reachable without a token: {config:?}");
     }
 }
