@@ -1,5 +1,8 @@
 //! Readers of bytes that other processes write, for programs that feed them anything.
 
+#[cfg(feature = "tcp")]
+pub use crate::tcp::fuzzing::{environment, frame, handshake};
+
 /// Reads the header of a segment: eight bytes of the file's size, in the machine's order, then the header. What is
 /// accepted must be what a rank would have written.
 ///

@@ -14,8 +14,7 @@ mod config;
 mod coordinator;
 mod failure;
 mod frame;
-#[doc(hidden)]
-pub mod fuzzing;
+pub(crate) mod fuzzing;
 mod handshake;
 mod join;
 mod link;
