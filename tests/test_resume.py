@@ -146,3 +146,28 @@ def test_a_kill_leaves_nothing_half_written(tmp_path: Path) -> None:
     killed_training(output, 1, 0.05)
     training(output, 3, resume=True)
     assert not list(output.rglob(".cobre-draft-*"))
+
+
+def test_a_kill_while_a_policy_is_replaced_leaves_the_old_or_the_new(tmp_path: Path) -> None:
+    script = (
+        "import sys, cobre\n"
+        "policies = [cobre.Policy.load(path) for path in sys.argv[1:3]]\n"
+        "while True:\n"
+        "    for policy in policies:\n"
+        "        policy.save(sys.argv[3])\n"
+        "        print('saved', flush=True)\n"
+    )
+    bounds = set()
+    for iterations in (1, 2):
+        bounds.add(training(tmp_path / str(iterations), iterations).policy.lower_bound)
+    sources = [str(tmp_path / name / "policy") for name in ("1", "2")]
+    target = tmp_path / "replaced"
+    moments = random.Random(5)  # noqa: S311 - nothing secret
+    for _ in range(12):
+        command = [COBRE[0], "-c", script, *sources, str(target)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            time.sleep(moments.uniform(0.0, 0.02))
+            process.send_signal(signal.SIGKILL)
+        assert cobre.Policy.load(target).lower_bound in bounds

@@ -121,7 +121,9 @@ fn gather_trajectories<C: Communicator>(comm: &C, own: Vec<Trajectory>) -> Resul
         return Ok(own);
     }
     let mut numbers = Vec::new();
-    own.iter().for_each(|trajectory| trajectory.write(&mut numbers));
+    for trajectory in &own {
+        trajectory.write(&mut numbers);
+    }
     let counts = gather(comm, &[numbers.len() as u64], &vec![1; comm.size()])?;
     let counts: Vec<usize> = counts.into_iter().map(|count| count as usize).collect();
     let all = gather(comm, &numbers, &counts)?;

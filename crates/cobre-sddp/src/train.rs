@@ -64,7 +64,10 @@ pub fn train_from<S: LpSolver, C: Communicator>(
     match outcome {
         Ok(reason) => Ok(trainer.finish(Termination::Rule(reason))),
         Err(error) if error.kind() == ErrorKind::Cancelled => Ok(trainer.finish(Termination::Interrupted)),
-        Err(error) => Err(TrainFailure { error, earned: Some(trainer.finish(Termination::Failed)) }),
+        Err(error) => {
+            let earned = Some(Box::new(trainer.finish(Termination::Failed)));
+            Err(TrainFailure { error, earned })
+        }
     }
 }
 

@@ -26,7 +26,7 @@ pub struct TrainFailure {
     /// What went wrong.
     pub error: Error,
     /// The training up to the last complete iteration; `None` when the failure came before the first one began.
-    pub earned: Option<Training>,
+    pub earned: Option<Box<Training>>,
 }
 
 impl From<Error> for TrainFailure {

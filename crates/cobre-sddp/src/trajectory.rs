@@ -111,7 +111,9 @@ mod tests {
             Trajectory { scenario: 0, cost: 1.0, steps: vec![] },
         ];
         let mut numbers = Vec::new();
-        sent.iter().for_each(|trajectory| trajectory.write(&mut numbers));
+        for trajectory in &sent {
+            trajectory.write(&mut numbers);
+        }
         assert_eq!(Trajectory::read_all(&numbers), sent);
         assert!(Trajectory::read_all(&[]).is_empty());
     }

@@ -2,7 +2,8 @@
 //!
 //! A draft is written in the folder of its target, made durable, and renamed over the target. On Linux the draft has
 //! no name until it is complete (`O_TMPFILE`), so that even a killed process leaves nothing behind; elsewhere it is a
-//! hidden file that goes with the process' orderly end, and [`sweep_drafts`] removes what a kill left.
+//! hidden file that goes with the process' orderly end, and [`sweep_drafts`] removes what a kill left. So it is with
+//! whole folders, which cannot be made without a name.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -89,6 +90,80 @@ pub fn write(target: &Path, bytes: &[u8]) -> Result<()> {
     let mut file = AtomicFile::create(target)?;
     file.write_all(bytes).map_err(|error| write_failed(target, error))?;
     file.commit()
+}
+
+/// Replaces a folder that holds the files `names` and nothing else, all at once: `fill` writes them into the folder
+/// it is given. Where the system cannot exchange folders, and in a folder that holds something else besides, the files
+/// are replaced one by one.
+///
+/// # Errors
+/// That of `fill`; [`ErrorKind::CheckpointFailed`] with the path. The older folder is untouched then, if it was to be
+/// replaced at once.
+pub fn replace_folder(
+    target: &Path,
+    names: &[&str],
+    fill: &mut dyn FnMut(&Path) -> Result<()>,
+) -> Result<()> {
+    let parent = folder_of(target);
+    create_folder(parent)?;
+    let is_ours = match fs::symlink_metadata(target) {
+        Err(_) => true,
+        Ok(found) if !found.is_dir() => false,
+        Ok(_) => fs::read_dir(target).is_ok_and(|mut entries| {
+            let is_named = |entry: fs::DirEntry| {
+                names.iter().any(|name| entry.file_name().as_encoded_bytes() == name.as_bytes())
+            };
+            entries.all(|entry| entry.is_ok_and(is_named))
+        }),
+    };
+    if is_ours {
+        let draft = tempfile::Builder::new()
+            .prefix(DRAFT_PREFIX)
+            .tempdir_in(parent)
+            .map_err(|error| write_failed(target, error))?;
+        fill(draft.path())?;
+        open_to_others(draft.path()).map_err(|error| write_failed(target, error))?;
+        if exchange(draft.path(), target).map_err(|error| write_failed(target, error))? {
+            return sync_folder(parent).map_err(|error| write_failed(target, error));
+        }
+    }
+    create_folder(target)?;
+    fill(target)
+}
+
+/// Gives a folder the mode that folders get, instead of that of a private temporary folder.
+fn open_to_others(folder: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let sibling = fs::metadata(folder_of(folder))?.permissions().mode() & 0o777;
+        fs::set_permissions(folder, fs::Permissions::from_mode(sibling | 0o700))?;
+    }
+    Ok(())
+}
+
+/// Puts a folder in the place of another, which takes the place of the first; false when the system cannot.
+fn exchange(draft: &Path, target: &Path) -> io::Result<bool> {
+    sync_folder(draft)?;
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
+        use rustix::io::Errno;
+        for flags in [RenameFlags::NOREPLACE, RenameFlags::EXCHANGE] {
+            match renameat_with(CWD, draft, CWD, target, flags) {
+                Ok(()) => return Ok(true),
+                Err(Errno::EXIST | Errno::NOENT) => {}
+                Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => return Ok(false),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(false)
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = target;
+        Ok(false)
+    }
 }
 
 /// Creates a folder and those above it.

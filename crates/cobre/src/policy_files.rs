@@ -1,7 +1,8 @@
 //! A policy as files: `policy.json` says what it is, `cuts.parquet` holds every cut. Reading back gives the same bits.
 //!
-//! `policy.json` is written last and holds the SHA-256 of itself and of `cuts.parquet`, so that damage, and a mixture
-//! of two policies, is noticed when the policy is loaded.
+//! Both files are replaced at once, as a folder, where the system can do that. `policy.json` is written last and holds
+//! the SHA-256 of itself and of `cuts.parquet`, so that damage, and a mixture of two policies, is noticed when the
+//! policy is loaded.
 
 use std::fs;
 use std::path::Path;
@@ -54,9 +55,10 @@ pub struct StoredPolicy {
 /// [`ErrorKind::CheckpointFailed`] with the path.
 pub fn save(stored: &StoredPolicy, folder: &Path) -> Result<()> {
     let (document, cuts) = encode(&stored.policy, stored.seed, stored.problem_sha256.as_deref())?;
-    atomic::create_folder(folder)?;
-    atomic::write(&folder.join(CUTS), &cuts)?;
-    atomic::write(&folder.join(DOCUMENT), &document)
+    atomic::replace_folder(folder, &[CUTS, DOCUMENT], &mut |folder| {
+        atomic::write(&folder.join(CUTS), &cuts)?;
+        atomic::write(&folder.join(DOCUMENT), &document)
+    })
 }
 
 /// Reads the policy of a folder.

@@ -37,7 +37,7 @@ fn on_rank_0<T, C: Communicator>(comm: &C, action: impl FnOnce() -> Result<T>) -
 
 /// Checks that all ranks have the same settings, the fingerprint of the problem among them.
 fn compare_settings<C: Communicator>(comm: &C, settings: &[&Value]) -> Result<()> {
-    let text: String = settings.iter().map(|value| value.to_string()).collect();
+    let text: String = settings.iter().map(ToString::to_string).collect();
     let own = sha256(text.as_bytes()).into_bytes();
     let mut of_rank_0 = own.clone();
     comm.broadcast(&mut of_rank_0, 0)?;

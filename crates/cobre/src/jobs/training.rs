@@ -140,7 +140,7 @@ pub fn train<C: Communicator>(
         Err(TrainFailure { error, earned }) => {
             let earned = earned.filter(|training| !training.convergence.is_empty());
             // That what was earned could not be written is worth less than what went wrong before.
-            drop(earned.map(&mut finish));
+            drop(earned.map(|training| finish(*training)));
             Err(error)
         }
     };
