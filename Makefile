@@ -27,7 +27,7 @@ host = $(shell rustc -vV | sed -n 's/^host: //p')
 pyo3_config = $(CARGO_TARGET_DIR)/maturin/pyo3-config-$(host)-3.11-abi3.txt
 as_maturin = PYO3_BUILD_EXTENSION_MODULE=1 PYO3_PYTHON=$(bin)/python PYO3_CONFIG_FILE=$(pyo3_config)
 
-.PHONY: help setup demo test lint binary mpi test-rust test-python bench book readme wheel format clean
+.PHONY: help setup demo test lint binary mpi test-rust test-python bench bench-mpi book readme wheel format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -76,6 +76,9 @@ test-python: setup binary ## Run the Python tests and the examples of the Python
 
 bench: setup ## Compare with other programs (minutes; benches/ says what is measured)
 	$(bin)/python benches/compare_cobre_rs.py $(BENCH_ARGS)
+
+bench-mpi: setup ## Compare communication with the MPIs of this machine (minutes)
+	$(bin)/python benches/compare_mpi.py $(BENCH_ARGS)
 
 book: $(mdbook) ## Build the book into book/
 	$(mdbook) build

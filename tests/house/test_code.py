@@ -14,6 +14,7 @@ UNSAFE_ROOMS = (
     "crates/cobre-comm/src/mapping.rs",
     "crates/cobre-comm/src/node_region.rs",
     "crates/cobre-comm/src/shm/locks.rs",
+    "crates/cobre-comm/src/shm/model.rs",
     "crates/cobre-comm/src/shm/segment.rs",
     "crates/cobre-lp/src/highs/raw.rs",
 )

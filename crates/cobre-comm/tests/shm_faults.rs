@@ -77,7 +77,7 @@ fn rank_process() {
     config.connect_timeout = Duration::from_secs(if mode == "start" { 1 } else { 20 });
     config.stall_notice = Duration::from_millis(200);
     config.on_stall = Some(Arc::new(|stall: &Stall| println!("stall: {stall}")));
-    config.timeout = (mode == "timeout").then_some(Duration::from_secs(1));
+    config.timeout = (mode == "timeout").then_some(Duration::from_secs(3));
     println!("process {}", std::process::id());
     println!("connecting");
     let comm = match ShmBackend::connect(&config) {

@@ -73,13 +73,7 @@ impl ShmBackend {
         }
         let mut state = job.state(operation)?;
         let outcome = match checked {
-            Err(error) => {
-                // The other ranks learn it; alone, nobody has to.
-                if job.config.size > 1 {
-                    poison(&job.attached.segment, Cause::Refused { rank: job.config.rank }.encode());
-                }
-                Err(error)
-            }
+            Err(error) => Err(error),
             Ok(()) => match job.attached.segment.poison().load(Ordering::Acquire) {
                 0 => run(Round::new(job, state, operation)),
                 word => Err(job.watch(operation, &mut state).poisoned(word)),
@@ -87,6 +81,8 @@ impl ShmBackend {
         };
         // Alone, a rank fails for its own arguments only, and nobody is confused by that.
         if outcome.is_err() && job.config.size > 1 {
+            // Of an error that this rank alone sees, the others learn here; an earlier cause stays.
+            poison(&job.attached.segment, Cause::Refused { rank: job.config.rank }.encode());
             job.has_failed.store(true, Ordering::Release);
         }
         outcome

@@ -26,19 +26,21 @@ struct Seat {
 struct Model {
     seats: Vec<Seat>,
     poison: AtomicU64,
+    /// Steps that are over when the model begins.
+    start: u32,
 }
 
 impl Model {
-    fn new(ranks: usize) -> Arc<Self> {
+    fn new(ranks: usize, start: u32) -> Arc<Self> {
         let seat = |_| Seat {
-            epoch: AtomicU32::new(0),
+            epoch: AtomicU32::new(start),
             sleepers: AtomicU32::new(0),
             calls: [AtomicU64::new(0), AtomicU64::new(0)],
             bed: Mutex::new(()),
             alarm: Condvar::new(),
             slots: [UnsafeCell::new(0), UnsafeCell::new(0)],
         };
-        Arc::new(Self { seats: (0..ranks).map(seat).collect(), poison: AtomicU64::new(0) })
+        Arc::new(Self { seats: (0..ranks).map(seat).collect(), poison: AtomicU64::new(0), start })
     }
 
     fn write(&self, rank: usize, slot: usize, value: u64) {
@@ -130,10 +132,20 @@ fn check(
     preemptions: Option<usize>,
     work: impl Fn(&Model, usize) + Clone + Send + Sync + 'static,
 ) {
+    check_from(0, ranks, preemptions, work);
+}
+
+/// As [`check`], after `start` steps.
+fn check_from(
+    start: u32,
+    ranks: usize,
+    preemptions: Option<usize>,
+    work: impl Fn(&Model, usize) + Clone + Send + Sync + 'static,
+) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = preemptions;
     builder.check(move || {
-        let model = Model::new(ranks);
+        let model = Model::new(ranks, start);
         let others: Vec<_> = (1..ranks)
             .map(|rank| {
                 let (model, work) = (Arc::clone(&model), work.clone());
@@ -147,7 +159,7 @@ fn check(
 
 /// Calls in which every rank gives a value and reads all: the slots of two calls ago are written again.
 fn exchanges(model: &Model, rank: usize, calls: u64, looks: u32) {
-    let mut progress = Progress::default();
+    let mut progress = Progress::after(model.start);
     for number in 1..=calls {
         let slot = progress.parity();
         model.write(rank, slot, 10 * number + rank as u64);
@@ -188,7 +200,7 @@ fn three_ranks_write_slots_again() {
 
 /// A broadcast in pieces: the root runs ahead of the others until both buffers are in use.
 fn pieces(model: &Model, rank: usize, number: u64) {
-    let mut progress = Progress::default();
+    let mut progress = Progress::after(model.start);
     for piece in 0..number {
         let buffer = progress.turn();
         if rank == 0 {
@@ -214,7 +226,7 @@ fn a_root_waits_for_its_readers() {
 
 /// The last rank poisons the job instead of a second call: all others complete the first and fail in the second.
 fn poisoned(model: &Model, rank: usize) {
-    let mut progress = Progress::default();
+    let mut progress = Progress::after(model.start);
     progress.begin_call(model, rank, 1);
     progress.await_all(model, rank, &mut Looks(0)).expect("all ranks began the first call");
     progress.end_call();
@@ -239,4 +251,10 @@ fn the_first_cause_stays() {
         let word = model.poison().load(Ordering::Acquire);
         assert_eq!(is_first, word == 1 + rank as u64);
     });
+}
+
+#[test]
+fn epochs_wrap() {
+    check_from(u32::MAX - 1, 2, Some(2), |model, rank| exchanges(model, rank, 3, 0));
+    check_from(u32::MAX - 1, 2, Some(2), |model, rank| pieces(model, rank, 5));
 }

@@ -70,6 +70,12 @@ pub(super) struct Progress {
 }
 
 impl Progress {
+    /// As if so many steps were over.
+    #[cfg(all(test, loom))]
+    pub(super) fn after(step: u32) -> Self {
+        Self { step, confirmed: step, ..Self::default() }
+    }
+
     /// The parity of the call that is made or comes next.
     pub(super) fn parity(&self) -> usize {
         self.calls % 2

@@ -157,7 +157,13 @@ impl Patience for Watch<'_> {
             let call = self.job.segment.call(rank, self.parity).load(std::sync::atomic::Ordering::Relaxed);
             format!("{} on rank {rank}", describe(call))
         });
-        error_of(cause, self.operation, &calls.collect::<Vec<_>>())
+        match error_of(cause, self.operation, &calls.collect::<Vec<_>>()) {
+            CommError::Timeout { operation, missing, .. } => {
+                let waited_ms = self.asleep.map_or(0, |(_, began, _)| began.elapsed().as_millis() as u64);
+                CommError::Timeout { operation, waited_ms, missing }
+            }
+            error => error,
+        }
     }
 }
 
@@ -169,7 +175,6 @@ fn error_of(cause: Cause, operation: &'static str, calls: &[String]) -> CommErro
         Cause::Aborted { rank, code } => {
             CommError::PeerLost { rank, how: format!("it ended the job with code {code}") }
         }
-        // Another rank's patience is over; how long it had waited is its knowledge.
         Cause::Stalled { rank } => CommError::Timeout { operation, waited_ms: 0, missing: vec![rank] },
         Cause::Mismatch { .. } => CommError::Mismatch { operation, detail: calls.join(", ") },
         Cause::Refused { rank } => {

@@ -47,6 +47,8 @@ pub(super) struct Link {
     payload: Range<usize>,
     /// Frames of their own that wait for the payload to be over.
     later: VecDeque<Vec<u8>>,
+    /// Bytes written since the other end was heard: they may still be on their way.
+    unanswered: usize,
 }
 
 /// Sets what every socket of a job needs.
@@ -82,6 +84,7 @@ impl Link {
             written: 0,
             payload: 0..0,
             later: VecDeque::new(),
+            unanswered: 0,
         })
     }
 
@@ -113,6 +116,7 @@ impl Link {
         match frame::decode(&self.inbox[self.unread.clone()]) {
             Ok(Some((frame, taken))) => {
                 self.unread.start += taken;
+                self.unanswered = 0;
                 Ok(Some(frame))
             }
             Ok(None) => Ok(None),
@@ -236,6 +240,7 @@ impl Link {
     }
 
     fn advance(&mut self, count: usize) {
+        self.unanswered += count;
         let of_outbox = count.min(self.outbox.len() - self.written);
         self.written += of_outbox;
         self.payload.start += count - of_outbox;
@@ -286,6 +291,25 @@ impl Link {
             match self.refill() {
                 Ok(Arrival::Bytes(_)) => {}
                 _ => return None,
+            }
+        }
+    }
+
+    /// Whether so much may be on its way that it has not all left this machine.
+    pub(super) fn is_loaded(&self) -> bool {
+        self.unanswered > INBOX
+    }
+
+    /// Throws away what comes; true when nothing more will.
+    pub(super) fn drain(&mut self) -> bool {
+        self.unread = 0..0;
+        loop {
+            match self.stream.read(self.inbox.as_mut_slice()) {
+                Ok(0) => return true,
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return true,
             }
         }
     }

@@ -53,6 +53,9 @@ use crate::{
 /// How long a rank that fails tries to tell the others.
 const FAREWELL: Duration = Duration::from_millis(250);
 
+/// How long it waits for those that have much to read before its last frame.
+const LINGER: Duration = Duration::from_millis(100);
+
 /// A rank of a job over TCP.
 ///
 /// ```
@@ -209,6 +212,28 @@ impl TcpBackend {
     }
 }
 
+/// Does something with links whenever they are ready, until it is done with all or the time is over.
+fn settle(
+    links: &mut Vec<&mut Link>,
+    until: Instant,
+    is_writing: bool,
+    mut is_done: impl FnMut(&mut Link) -> bool,
+) {
+    loop {
+        links.retain_mut(|link| !is_done(link));
+        let left = until.saturating_duration_since(Instant::now());
+        if links.is_empty() || left.is_zero() {
+            return;
+        }
+        let wish = Readiness { read: !is_writing, write: is_writing, is_over: false };
+        let mut wishes = vec![wish; links.len()];
+        let sockets: Vec<_> = links.iter().map(|link| link.stream()).collect();
+        if readiness::wait(&sockets, &mut wishes, Some(left)).is_err() {
+            return;
+        }
+    }
+}
+
 /// While it lives, its rank is in a collective.
 struct Busy<'a>(&'a AtomicBool);
 
@@ -237,21 +262,20 @@ impl State {
             link.queue_frame(frame.clone());
         }
         let until = Instant::now() + FAREWELL;
-        loop {
-            open.retain_mut(|link| matches!(link.push(&[]), Ok(false)));
-            let left = until.saturating_duration_since(Instant::now());
-            if open.is_empty() || left.is_zero() {
-                break;
-            }
-            let mut wishes = vec![Readiness { write: true, ..Readiness::default() }; open.len()];
-            let sockets: Vec<_> = open.iter().map(|link| link.stream()).collect();
-            if readiness::wait(&sockets, &mut wishes, Some(left)).is_err() {
-                break;
-            }
-        }
+        settle(&mut open, until, true, |link| !matches!(link.push(&[]), Ok(false)));
         for link in &self.links {
             link.close();
         }
+        // A socket that is closed with something unread takes back what it has not sent: the last frame, where much
+        // data is before it. Those it goes to are in the call, read it and close their side.
+        let until = Instant::now() + LINGER;
+        let is_failing = shutdown.reason != Reason::Left;
+        let mut open: Vec<&mut Link> = self
+            .links
+            .iter_mut()
+            .filter(|link| is_failing && link.is_loaded() && !is_lost(link.rank))
+            .collect();
+        settle(&mut open, until, false, Link::drain);
     }
 
     /// Handles of the connections.
