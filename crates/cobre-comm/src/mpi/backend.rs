@@ -17,7 +17,7 @@ use crate::{
 /// than 96 bytes to the MPI library.
 #[derive(Clone)]
 pub struct MpiBackend {
-    job: Arc<Ranks>,
+    pub(super) job: Arc<Ranks>,
     node: Arc<Ranks>,
 }
 

@@ -35,6 +35,8 @@ pub(super) struct Poison {
     pub(super) of_job: Option<Arc<AtomicBool>>,
     /// The communicator of this machine's processes failed, which the other machines do not know.
     pub(super) of_node: Option<Arc<AtomicBool>>,
+    /// A call of MPI failed on this rank, which its peers may not know: they may wait for it.
+    pub(super) is_broken: Arc<AtomicBool>,
 }
 
 fn is_set(flag: Option<&Arc<AtomicBool>>) -> bool {
@@ -178,6 +180,7 @@ impl Ranks {
             let error = translate(error, operation, root, self.size);
             // After the end of MPI that is what every call says.
             if error != CommError::InvalidCommunicator {
+                self.poison.is_broken.store(true, Ordering::Release);
                 self.poison.own.store(true, Ordering::Release);
             }
             error

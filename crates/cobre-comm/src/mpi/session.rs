@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use ferrompi::{Mpi, ThreadLevel};
 
@@ -15,7 +16,8 @@ use crate::BackendError;
 /// collectives are called, and is dropped last.
 ///
 /// Dropping it finalises MPI, for which MPI waits until all ranks do. A rank that panics would wait for ever, and its
-/// peers for it: when the session is dropped by a panic, it ends the whole job, with exit code 101.
+/// peers for it: when the session is dropped by a panic, it ends the whole job, with exit code 101. So it does after a
+/// call of MPI itself failed on this rank, with exit code 4.
 ///
 /// ```no_run
 /// use cobre_comm::{Communicator, MpiSession};
@@ -30,9 +32,11 @@ pub struct MpiSession {
     mpi: Mpi,
     communicators: RefCell<Vec<Arc<ferrompi::Communicator>>>,
     reduction: Reduction,
+    is_broken: Arc<AtomicBool>,
 }
 
 const PANIC_CODE: i32 = 101;
+const BROKEN_CODE: i32 = 4;
 
 fn failed(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> BackendError {
     BackendError::InitializationFailed { backend: "mpi", source: source.into() }
@@ -59,7 +63,7 @@ impl MpiSession {
         if let Some(text) = strangers(world_size, &mpi_library_version(), |name| std::env::var(name).ok()) {
             return Err(failed(text));
         }
-        Ok(Self { mpi, communicators: RefCell::default(), reduction })
+        Ok(Self { mpi, communicators: RefCell::default(), reduction, is_broken: Arc::default() })
     }
 
     /// The communicator of all ranks of the job, apart from `MPI_COMM_WORLD`. Collective.
@@ -70,9 +74,18 @@ impl MpiSession {
         let job = self.keep(self.mpi.world().duplicate())?;
         let node = self.keep(job.split_shared())?;
         let (job_poison, node_poison) = (Arc::default(), Arc::default());
-        let of_job =
-            Poison { own: Arc::clone(&job_poison), of_job: None, of_node: Some(Arc::clone(&node_poison)) };
-        let of_node = Poison { own: node_poison, of_job: Some(job_poison), of_node: None };
+        let of_job = Poison {
+            own: Arc::clone(&job_poison),
+            of_node: Some(Arc::clone(&node_poison)),
+            is_broken: Arc::clone(&self.is_broken),
+            ..Poison::default()
+        };
+        let of_node = Poison {
+            own: node_poison,
+            of_job: Some(job_poison),
+            is_broken: Arc::clone(&self.is_broken),
+            ..Poison::default()
+        };
         let job = Ranks::new(job, self.reduction, of_job);
         Ok(MpiBackend::new(job, Ranks::new(node, self.reduction, of_node)))
     }
@@ -104,6 +117,9 @@ impl Drop for MpiSession {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.mpi.world().abort(PANIC_CODE);
+        }
+        if self.is_broken.load(Ordering::Acquire) {
+            self.mpi.world().abort(BROKEN_CODE);
         }
     }
 }
