@@ -47,12 +47,12 @@ lint: setup ## Check formatting, lints and types
 	$(bin)/ruff format --check
 	$(bin)/mypy
 
-binary: $(venv)/.tools ## Build the program cobre-mpi without MPI: ranks over shared memory and TCP
+binary: setup ## Build the program cobre-mpi without MPI: ranks over shared memory and TCP
 	$(as_maturin) cargo build $(cargo_flags) --workspace --bin cobre-mpi
 
 # Cargo sees no difference between two MPIs, so the profile of the crate that links them differs as well. The program
 # without MPI, of the same name, is put back in the end.
-mpi: $(venv)/.tools ## Build cobre-mpi for every MPI of this machine, into CARGO_TARGET_DIR/mpi
+mpi: setup ## Build cobre-mpi for every MPI of this machine, into CARGO_TARGET_DIR/mpi
 	@found=; debug=0; for name in openmpi mpich; do \
 	  debug=$$((debug + 1)); \
 	  command -v mpicc.$$name >/dev/null || { echo "SKIPPED: cobre-mpi for $$name: mpicc.$$name is not installed"; continue; }; \
