@@ -80,6 +80,9 @@ bench: setup ## Compare with other programs (minutes; benches/ says what is meas
 bench-mpi: setup ## Compare communication with the MPIs of this machine (minutes)
 	$(bin)/python benches/compare_mpi.py $(BENCH_ARGS)
 
+loom: ## Check the protocol of shared memory in every order of events (a minute)
+	RUSTFLAGS='--cfg loom' CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/loom cargo test $(cargo_flags) --package cobre-comm --features shm --lib
+
 book: $(mdbook) ## Build the book into book/
 	$(mdbook) build
 
