@@ -27,7 +27,7 @@ host = $(shell rustc -vV | sed -n 's/^host: //p')
 pyo3_config = $(CARGO_TARGET_DIR)/maturin/pyo3-config-$(host)-3.11-abi3.txt
 as_maturin = PYO3_BUILD_EXTENSION_MODULE=1 PYO3_PYTHON=$(bin)/python PYO3_CONFIG_FILE=$(pyo3_config)
 
-.PHONY: help setup demo test lint binary mpi test-rust test-python bench bench-mpi book readme wheel format clean
+.PHONY: help setup demo test lint binary mpi test-rust test-python bench bench-mpi loom book readme wheel format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
