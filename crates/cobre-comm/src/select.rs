@@ -132,6 +132,10 @@ impl Session {
     ///
     /// # Errors
     /// Those of [`BackendKind::from_env`] for [`BackendKind::Auto`], and those of the backend's start.
+    #[allow(
+        clippy::needless_pass_by_value,
+        reason = "a listening socket in it is closed once ranks have met"
+    )]
     pub fn start(kind: BackendKind) -> Result<Self, BackendError> {
         match kind {
             BackendKind::Auto => Self::start(BackendKind::from_env()?),
