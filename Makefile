@@ -27,7 +27,7 @@ host = $(shell rustc -vV | sed -n 's/^host: //p')
 pyo3_config = $(CARGO_TARGET_DIR)/maturin/pyo3-config-$(host)-3.11-abi3.txt
 as_maturin = PYO3_BUILD_EXTENSION_MODULE=1 PYO3_PYTHON=$(bin)/python PYO3_CONFIG_FILE=$(pyo3_config)
 
-.PHONY: help setup demo test lint test-rust test-python bench bench-mpi book readme wheel format clean
+.PHONY: help setup demo test lint binary mpi test-rust test-python bench bench-mpi loom book readme wheel format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -37,7 +37,7 @@ setup: $(venv)/.built ## Make the environment and build the package; nothing to 
 demo: setup ## Train and simulate the example case
 	@$(bin)/cobre demo
 
-test: setup lint test-rust test-python ## Run every check: lints, Rust tests, Python tests
+test: setup lint mpi test-rust test-python ## Run every check: lints, Rust tests, Python tests
 
 lint: setup ## Check formatting, lints and types
 	cargo fmt --all --check
@@ -47,14 +47,31 @@ lint: setup ## Check formatting, lints and types
 	$(bin)/ruff format --check
 	$(bin)/mypy
 
-test-rust: $(venv)/.tools ## Run the Rust tests and the examples of the Rust documentation
+binary: setup ## Build the program cobre-mpi without MPI: ranks over shared memory and TCP
+	$(as_maturin) cargo build $(cargo_flags) --workspace --bin cobre-mpi
+
+# Cargo sees no difference between two MPIs, so the profile of the crate that links them differs as well. The program
+# without MPI, of the same name, is put back in the end.
+mpi: setup ## Build cobre-mpi for every MPI of this machine, into CARGO_TARGET_DIR/mpi
+	@found=; debug=0; for name in openmpi mpich; do \
+	  debug=$$((debug + 1)); \
+	  command -v mpicc.$$name >/dev/null || { echo "SKIPPED: cobre-mpi for $$name: mpicc.$$name is not installed"; continue; }; \
+	  found=yes; \
+	  $(as_maturin) MPICC=mpicc.$$name cargo build $(cargo_flags) --workspace --bin cobre-mpi \
+	    --features cobre/mpi --config profile.release.package.ferrompi.debug=$$debug; \
+	  install -D $(CARGO_TARGET_DIR)/release/cobre-mpi $(CARGO_TARGET_DIR)/mpi/$$name/cobre-mpi; \
+	done; \
+	[ -n "$$found" ] || echo 'SKIPPED: no MPI was found, so nothing was built for one'
+	@$(MAKE) --no-print-directory binary
+
+test-rust: binary ## Run the Rust tests and the examples of the Rust documentation
 	@[ -d ../shared ] || echo 'SKIPPED: the Rust tests on the cases of ../shared, which is absent'
 	@if cargo nextest --version >/dev/null 2>&1; then set -x; cargo nextest run $(cargo_flags) --workspace; \
 	else echo 'cargo-nextest is not installed: using cargo test, which does not stop tests that hang'; \
 	  set -x; cargo test $(cargo_flags) --workspace --lib --bins --tests -- --show-output; fi
 	cargo test $(cargo_flags) --workspace --doc
 
-test-python: setup ## Run the Python tests and the examples of the Python documentation
+test-python: setup binary ## Run the Python tests and the examples of the Python documentation
 	$(bin)/pytest
 
 bench: setup ## Compare with other programs (minutes; benches/ says what is measured)

@@ -134,7 +134,8 @@ def test_cited_sections_exist(path: str) -> None:
         cited = re.search(r"(?:§|SS)(\d+(?:\.\d+)?[a-z]?)", label + suffix)
         if cited is None or "://" in target:
             continue
-        page = posixpath.normpath(posixpath.join(folder, target.split("#")[0]))
+        file = target.split("#")[0]
+        page = posixpath.normpath(posixpath.join(folder, file)) if file else path
         level, form = (3, "{} ") if "." in cited[1] else (2, "{}. ")
         assert any(heading.startswith(form.format(cited[1])) for heading in headings(page, level)), (
             f"{path}: {page} has no section {cited[1]}"

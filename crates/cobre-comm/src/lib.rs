@@ -12,6 +12,8 @@
 #[cfg(all(test, feature = "mpi"))]
 extern crate self as cobre_comm;
 
+#[cfg(all(any(feature = "mpi", feature = "shm", feature = "tcp"), not(loom)))]
+mod backend;
 mod data;
 mod error;
 #[doc(hidden)]
@@ -26,6 +28,8 @@ mod mpi;
 #[cfg(any(all(feature = "shm", not(loom)), feature = "mpi"))]
 mod node_region;
 mod region;
+#[cfg(not(loom))]
+mod select;
 #[cfg(feature = "shm")]
 mod shm;
 #[cfg(any(feature = "shm", feature = "tcp"))]
@@ -34,6 +38,8 @@ mod stall;
 mod tcp;
 mod traits;
 
+#[cfg(all(any(feature = "mpi", feature = "shm", feature = "tcp"), not(loom)))]
+pub use backend::{BackendRegion, CommBackend};
 pub use data::{CommData, ReduceOp};
 pub use error::{BackendError, CommError};
 #[cfg(any(feature = "shm", feature = "tcp"))]
@@ -44,6 +50,8 @@ pub use mpi::{MpiBackend, MpiSession, mpi_library_version};
 #[cfg(any(all(feature = "shm", not(loom)), feature = "mpi"))]
 pub use node_region::NodeRegion;
 pub use region::{HeapRegion, LocalCommunicator, SharedMemoryProvider, SharedRegion};
+#[cfg(not(loom))]
+pub use select::{BACKEND_VARIABLE, BackendKind, Session, compiled_backends};
 #[cfg(all(feature = "shm", not(loom)))]
 pub use shm::{MOST_RANKS, ShmBackend, ShmConfig, SpinLimit};
 #[cfg(any(feature = "shm", feature = "tcp"))]
@@ -51,3 +59,7 @@ pub use stall::{STALL_NOTICE, Stall, StallObserver};
 #[cfg(feature = "tcp")]
 pub use tcp::{TcpBackend, TcpConfig, Token};
 pub use traits::{Communicator, SendBuffer, check_allgatherv, check_allreduce};
+
+/// The backend of a build without features: one process.
+#[cfg(not(any(feature = "mpi", feature = "shm", feature = "tcp")))]
+pub type CommBackend = LocalBackend;

@@ -95,7 +95,7 @@ impl TcpConfig {
     }
 
     /// As [`from_env`](Self::from_env), of variables that `read` gives.
-    pub(super) fn from_variables(
+    pub(crate) fn from_variables(
         read: &dyn Fn(&'static str) -> Result<Option<String>, BackendError>,
     ) -> Result<Self, BackendError> {
         let rank = number(read, RANK_VARIABLE, 0..=LARGEST_SIZE as u64 - 1)?;

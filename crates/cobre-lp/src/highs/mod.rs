@@ -20,6 +20,11 @@ use crate::scaling::Scaling;
 use crate::solver::{Counts, Failure, LpSolver, SEPARATION_TOLERANCE, Solution, Status};
 use crate::{CostToGo, CutId, CutStore, Instance, Outcome, StageLp};
 
+/// The version of the HiGHS library that is linked, e.g. `1.15.0`.
+pub fn version() -> String {
+    raw::version()
+}
+
 /// Feasibility tolerances in scaled units.
 const TOLERANCE: f64 = 1e-9;
 

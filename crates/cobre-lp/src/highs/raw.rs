@@ -17,6 +17,14 @@ pub(super) const AT_UPPER: i32 = 2;
 /// Free and nonbasic, at zero.
 pub(super) const AT_ZERO: i32 = 3;
 
+/// The version of the library, e.g. `1.15.0`.
+pub(super) fn version() -> String {
+    // SAFETY: the functions read constants.
+    let [major, minor, patch] =
+        unsafe { [ffi::Highs_versionMajor(), ffi::Highs_versionMinor(), ffi::Highs_versionPatch()] };
+    format!("{major}.{minor}.{patch}")
+}
+
 /// What a run returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RunStatus {
