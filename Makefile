@@ -27,7 +27,7 @@ host = $(shell rustc -vV | sed -n 's/^host: //p')
 pyo3_config = $(CARGO_TARGET_DIR)/maturin/pyo3-config-$(host)-3.11-abi3.txt
 as_maturin = PYO3_BUILD_EXTENSION_MODULE=1 PYO3_PYTHON=$(bin)/python PYO3_CONFIG_FILE=$(pyo3_config)
 
-.PHONY: help setup demo test lint binary mpi test-rust test-python bench bench-mpi loom book readme wheel format clean
+.PHONY: help setup demo test lint binary mpi test-rust test-mpi test-python bench bench-mpi loom book readme wheel format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -37,7 +37,7 @@ setup: $(venv)/.built ## Make the environment and build the package; nothing to 
 demo: setup ## Train and simulate the example case
 	@$(bin)/cobre demo
 
-test: setup lint mpi test-rust test-python ## Run every check: lints, Rust tests, Python tests
+test: setup lint mpi test-rust test-mpi test-python ## Run every check: lints, Rust tests, Python tests
 
 lint: setup ## Check formatting, lints and types
 	cargo fmt --all --check
@@ -70,6 +70,15 @@ test-rust: binary ## Run the Rust tests and the examples of the Rust documentati
 	else echo 'cargo-nextest is not installed: using cargo test, which does not stop tests that hang'; \
 	  set -x; cargo test $(cargo_flags) --workspace --lib --bins --tests -- --show-output; fi
 	cargo test $(cargo_flags) --workspace --doc
+
+test-mpi: $(venv)/.tools ## Run the tests of communication over every MPI of this machine
+	@debug=0; for name in openmpi mpich; do \
+	  debug=$$((debug + 1)); \
+	  command -v mpicc.$$name >/dev/null || { echo "SKIPPED: the tests over $$name: mpicc.$$name is not installed"; continue; }; \
+	  runner='nextest run'; cargo nextest --version >/dev/null 2>&1 || runner=test; \
+	  (set -x; MPICC=mpicc.$$name cargo $$runner $(cargo_flags) --package cobre-comm --features mpi --lib --test mpi \
+	    --config profile.release.package.ferrompi.debug=$$debug); \
+	done
 
 test-python: setup binary ## Run the Python tests and the examples of the Python documentation
 	$(bin)/pytest
