@@ -139,6 +139,16 @@ impl From<CommError> for Error {
     }
 }
 
+/// What to do about a backend that is not there.
+fn advice(requested: &str, available: &[&str]) -> String {
+    let known = format!("choose auto or one of {}", available.join(", "));
+    if requested == "mpi" {
+        format!("build the program with `--features mpi` for your MPI (`make mpi`), or {known}")
+    } else {
+        known
+    }
+}
+
 impl From<BackendError> for Error {
     fn from(error: BackendError) -> Self {
         let message = error.to_string();
@@ -149,7 +159,7 @@ impl From<BackendError> for Error {
                     .with("setting", "COBRE_COMM_BACKEND")
                     .with("requested_value", requested.as_str())
                     .with("available_backends", available.join(" "))
-                    .suggesting(format!("choose one of {}", available.join(", ")))
+                    .suggesting(advice(requested, available))
             }
             BackendError::MissingConfiguration { backend, missing_vars } => {
                 Self::new(ErrorKind::IncompatibleSettings, message)

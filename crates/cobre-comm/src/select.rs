@@ -35,7 +35,7 @@ const LAUNCHERS: [&str; 7] = [
     "PMIX_RANK",
     "PALS_RANKID",
 ];
-const LAUNCHED_SIZES: [&str; 2] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"];
+const LAUNCHED_SIZES: [&str; 3] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_NTASKS"];
 const LAUNCHED_RANKS: [&str; 5] =
     ["OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "PALS_RANKID", "MPI_LOCALRANKID"];
 
@@ -232,15 +232,14 @@ fn slurm_tasks(variable: &Variables<'_>) -> Option<usize> {
     (tasks > 1).then_some(tasks)
 }
 
-/// Whether a launcher started more than this process: it says so, or this is not the first.
+/// Whether a launcher may have started more than this process: it says so, this is not the first, or it does not tell.
 fn has_peers(variable: &Variables<'_>) -> bool {
-    let exceeds = |names: &[&str], least: usize| {
-        names
-            .iter()
-            .filter_map(|name| variable(name)?.trim().parse::<usize>().ok())
-            .any(|number| number > least)
+    let numbers = |names: &[&str]| -> Vec<usize> {
+        names.iter().filter_map(|name| variable(name)?.trim().parse().ok()).collect()
     };
-    slurm_tasks(variable).is_some() || exceeds(&LAUNCHED_SIZES, 1) || exceeds(&LAUNCHED_RANKS, 0)
+    let sizes = numbers(&LAUNCHED_SIZES);
+    let is_first = numbers(&LAUNCHED_RANKS).iter().all(|&rank| rank == 0);
+    sizes.is_empty() || sizes.iter().any(|&size| size > 1) || !is_first
 }
 
 #[cfg(test)]
@@ -306,7 +305,7 @@ mod tests {
                 if compiled[place] { Ok(WORDS[place]) } else { unavailable(WORDS[place]) }
             };
             let beside_mpi = |other| if compiled[0] { Ok("mpi") } else { other };
-            assert_eq!(chosen(&[launcher], compiled), beside_mpi(Ok("local")));
+            assert_eq!(chosen(&[launcher], compiled), beside_mpi(unavailable("mpi")), "it tells no size");
             assert_eq!(chosen(&[launcher, tcp, shm], compiled), beside_mpi(if_there(1)));
             assert_eq!(chosen(&[launcher, shm], compiled), beside_mpi(if_there(2)));
             assert_eq!(chosen(&[tcp, shm], compiled), if_there(1));
@@ -337,6 +336,7 @@ mod tests {
         for alone in [
             [("PMI_RANK", "0"), ("PMI_SIZE", "1")],
             [("OMPI_COMM_WORLD_RANK", "0"), ("OMPI_COMM_WORLD_SIZE", "1")],
+            [("PMIX_RANK", "0"), ("SLURM_NTASKS", "1")],
         ] {
             assert_eq!(chosen(&alone, NO_MPI), Ok("local"));
         }
