@@ -23,7 +23,7 @@ pub struct SimulateRequest {
     pub scenarios: Option<u64>,
     /// Seed of the scenarios.
     pub seed: Option<u64>,
-    /// As [`TrainRequest::threads`].
+    /// As [`TrainRequest::threads`](super::TrainRequest::threads).
     pub threads: Option<usize>,
     /// Where to write files; tables stay in memory when `None`.
     pub output_dir: Option<PathBuf>,
