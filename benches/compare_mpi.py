@@ -47,6 +47,7 @@ OURS = ("shm", "tcp")
 LOOPBACK_BYTES = 13
 MOST_OF_A_PROCESSOR = 0.02
 MOST_OF_A_ROUND_TRIP = 1.3
+SECONDS_TO_END = 10.0
 
 Key = tuple[str, int]
 Times = dict[Key, float]
@@ -114,7 +115,7 @@ class Program:
 
     def yields_badly(self, ranks: int) -> bool:
         """Whether ranks without a processor of their own make each operation take milliseconds."""
-        return not self.is_ours and "mpich" in self.name and ranks > processors()
+        return self.version.startswith("MPICH") and ranks > processors()
 
 
 @dataclass
@@ -166,11 +167,17 @@ def build_mpi(name: str, compiler: str, launcher: str, folder: Path, library: Pa
     if compiled.returncode != 0:
         print(f"SKIPPED: {name}: {compiler} failed", file=sys.stderr)
         return None
-    version = "unknown version"
-    asked = subprocess.run([found_launcher, "--version"], capture_output=True, text=True, check=False)
-    lines = [line.strip() for line in asked.stdout.splitlines()]
-    version = next((line for line in lines if "ersion" in line or "Open" in line), version)
-    return Program(name, version, executable, found_launcher, environment)
+    return Program(name, mpi_version(found_launcher), executable, found_launcher, environment)
+
+
+def mpi_version(launcher: str) -> str:
+    """Name and version of the MPI that a launcher belongs to."""
+    asked = subprocess.run([launcher, "--version"], capture_output=True, text=True, check=False)
+    lines = [" ".join(line.split()) for line in asked.stdout.splitlines()]
+    version = next((line for line in lines if "ersion" in line or "Open" in line), "unknown version")
+    # MPICH's launcher names itself only, and no other MPI's says that.
+    of_mpich = any(line.startswith("HYDRA build details") for line in lines)
+    return f"MPICH {version.removeprefix('Version: ')}" if of_mpich else version
 
 
 def build_all(venvs: Sequence[Path], folder: Path) -> list[Program]:
@@ -223,8 +230,15 @@ def ended_at_last(processes: list[subprocess.Popen[bytes]]) -> Iterator[None]:
     try:
         yield
     finally:
-        for process in processes:
-            if process.poll() is None:
+        running = [process for process in processes if process.poll() is None]
+        # Asked, mpirun ends its ranks and removes their memory; killed, it leaves both.
+        for process in running:
+            os.killpg(process.pid, signal.SIGTERM)
+        deadline = time.monotonic() + SECONDS_TO_END
+        for process in running:
+            try:
+                process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
 
@@ -272,8 +286,12 @@ def requests_for(program: Program, ranks: int, scale: float) -> list[str]:
 def measure(programs: Sequence[Program], ranks: int, options: argparse.Namespace) -> Measurements:
     """Run every program once per round, each round beginning with another."""
     result = Measurements(ranks)
-    scale = 0.002 if options.quick else 1.0
-    loopback = [str(programs[0].executable), "loopback", f"pingpong:{LOOPBACK_BYTES}:{round(5000 * scale)}"]
+    scale = options.scale
+    loopback = [
+        str(programs[0].executable),
+        "loopback",
+        f"pingpong:{LOOPBACK_BYTES}:{max(2, round(5000 * scale))}",
+    ]
     for number in range(options.rounds):
         result.loads.append(os.getloadavg()[0])
         turn = number % len(programs)
@@ -397,6 +415,9 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--quick", action="store_true", help="one round of few iterations: a test of the harness"
     )
+    parser.add_argument(
+        "--scale", type=float, default=1.0, help="factor of the iterations; on a busy machine, less (1)"
+    )
     parser.add_argument("--timeout", type=float, default=120.0, help="seconds of one job (120)")
     parser.add_argument(
         "--mpi-venv",
@@ -409,9 +430,9 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all times to a file")
     options = parser.parse_args(arguments)
     if options.quick:
-        options.rounds = 1
-    if options.rounds < 1 or min(options.ranks) < 1:
-        parser.error("rounds and ranks are at least 1")
+        options.rounds, options.scale = 1, 0.002
+    if options.rounds < 1 or min(options.ranks) < 1 or options.scale <= 0:
+        parser.error("rounds and ranks are at least 1, and the scale is above 0")
     return options
 
 
