@@ -346,12 +346,13 @@ def print_table(measured: Measurements, peers: Sequence[str]) -> None:
     low, high = min(measured.loads), max(measured.loads)
     print(f"\n{measured.ranks} ranks on {processors()} processors, load {low:.1f} to {high:.1f}; times in µs")
     names = [*OURS, *peers]
-    columns = "".join(f"{name:>15}" for name in names)
+    widths = {name: max(15, len(name) + 2) for name in names}
+    columns = "".join(f"{name:>{widths[name]}}" for name in names)
     print(f"{'operation':<20}{columns}{'shm/best':>10}{'tcp/best':>10}{'must':>6}{'aim':>6}  met")
     for operation in OPERATIONS:
         label = f"{operation.name} {operation.count or ''}"
         keys = {name: operation.key if name in OURS else operation.peer_key for name in names}
-        times = "".join(f"{shown(median_times(measured.rounds, n, keys[n])):>15}" for n in names)
+        times = "".join(f"{shown(median_times(measured.rounds, n, keys[n])):>{widths[n]}}" for n in names)
         shm, tcp = (median_ratio(measured.rounds, ours, operation, peers) for ours in OURS)
         bounds = operation.bounds.get(measured.ranks)
         must, aim = bounds or (None, None)
@@ -447,7 +448,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         measured = [measure(programs, ranks, options) for ranks in options.ranks]
     print(f"Linux {os.uname().release}; ratios are medians of {options.rounds} rounds")
     for program in programs:
-        print(f"  {program.name:<18}{program.version}")
+        print(f"  {program.name:<18} {program.version}")
     for each in measured:
         print_table(each, peers)
         print_other(each)
