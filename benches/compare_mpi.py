@@ -248,9 +248,16 @@ def run(program: Program, ranks: int, requests: Sequence[str], timeout: float) -
     processes: list[subprocess.Popen[bytes]] = []
     with tempfile.TemporaryFile() as output, ended_at_last(processes):
         for command, environment in commands(program, ranks, requests):
-            processes.append(
-                subprocess.Popen(command, stdout=output, env=os.environ | environment, start_new_session=True)
+            # Groups, not sessions: Linux schedules each session as a whole (autogroups), so that ranks with
+            # sessions of their own would not give way to each other, as ranks of one mpirun do.
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                env=os.environ | environment,
+                process_group=0,
             )
+            processes.append(process)
         deadline = time.monotonic() + timeout
         try:
             codes = [process.wait(max(0.0, deadline - time.monotonic())) for process in processes]
