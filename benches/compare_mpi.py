@@ -447,6 +447,8 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print."""
     options = parse_options(arguments)
+    # As an exception, so that what runs is ended.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     with tempfile.TemporaryDirectory() as folder:
         programs = build_all(options.mpi_venv, Path(folder))
         peers = [program.name for program in programs if not program.is_ours]
