@@ -47,6 +47,7 @@ OURS = ("shm", "tcp")
 LOOPBACK_BYTES = 13
 MOST_OF_A_PROCESSOR = 0.02
 MOST_OF_A_ROUND_TRIP = 1.3
+SECONDS_TO_END = 10.0
 
 Key = tuple[str, int]
 Times = dict[Key, float]
@@ -114,7 +115,7 @@ class Program:
 
     def yields_badly(self, ranks: int) -> bool:
         """Whether ranks without a processor of their own make each operation take milliseconds."""
-        return not self.is_ours and "mpich" in self.name and ranks > processors()
+        return self.version.startswith("MPICH") and ranks > processors()
 
 
 @dataclass
@@ -166,11 +167,17 @@ def build_mpi(name: str, compiler: str, launcher: str, folder: Path, library: Pa
     if compiled.returncode != 0:
         print(f"SKIPPED: {name}: {compiler} failed", file=sys.stderr)
         return None
-    version = "unknown version"
-    asked = subprocess.run([found_launcher, "--version"], capture_output=True, text=True, check=False)
-    lines = [line.strip() for line in asked.stdout.splitlines()]
-    version = next((line for line in lines if "ersion" in line or "Open" in line), version)
-    return Program(name, version, executable, found_launcher, environment)
+    return Program(name, mpi_version(found_launcher), executable, found_launcher, environment)
+
+
+def mpi_version(launcher: str) -> str:
+    """Name and version of the MPI that a launcher belongs to."""
+    asked = subprocess.run([launcher, "--version"], capture_output=True, text=True, check=False)
+    lines = [" ".join(line.split()) for line in asked.stdout.splitlines()]
+    version = next((line for line in lines if "ersion" in line or "Open" in line), "unknown version")
+    # MPICH's launcher names itself only, and no other MPI's says that.
+    of_mpich = any(line.startswith("HYDRA build details") for line in lines)
+    return f"MPICH {version.removeprefix('Version: ')}" if of_mpich else version
 
 
 def build_all(venvs: Sequence[Path], folder: Path) -> list[Program]:
@@ -223,8 +230,15 @@ def ended_at_last(processes: list[subprocess.Popen[bytes]]) -> Iterator[None]:
     try:
         yield
     finally:
-        for process in processes:
-            if process.poll() is None:
+        running = [process for process in processes if process.poll() is None]
+        # Asked, mpirun ends its ranks and removes their memory; killed, it leaves both.
+        for process in running:
+            os.killpg(process.pid, signal.SIGTERM)
+        deadline = time.monotonic() + SECONDS_TO_END
+        for process in running:
+            try:
+                process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
 
@@ -234,9 +248,16 @@ def run(program: Program, ranks: int, requests: Sequence[str], timeout: float) -
     processes: list[subprocess.Popen[bytes]] = []
     with tempfile.TemporaryFile() as output, ended_at_last(processes):
         for command, environment in commands(program, ranks, requests):
-            processes.append(
-                subprocess.Popen(command, stdout=output, env=os.environ | environment, start_new_session=True)
+            # Groups, not sessions: Linux schedules each session as a whole (autogroups), so that ranks with
+            # sessions of their own would not give way to each other, as ranks of one mpirun do.
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                env=os.environ | environment,
+                process_group=0,
             )
+            processes.append(process)
         deadline = time.monotonic() + timeout
         try:
             codes = [process.wait(max(0.0, deadline - time.monotonic())) for process in processes]
@@ -272,8 +293,12 @@ def requests_for(program: Program, ranks: int, scale: float) -> list[str]:
 def measure(programs: Sequence[Program], ranks: int, options: argparse.Namespace) -> Measurements:
     """Run every program once per round, each round beginning with another."""
     result = Measurements(ranks)
-    scale = 0.002 if options.quick else 1.0
-    loopback = [str(programs[0].executable), "loopback", f"pingpong:{LOOPBACK_BYTES}:{round(5000 * scale)}"]
+    scale = options.scale
+    loopback = [
+        str(programs[0].executable),
+        "loopback",
+        f"pingpong:{LOOPBACK_BYTES}:{max(2, round(5000 * scale))}",
+    ]
     for number in range(options.rounds):
         result.loads.append(os.getloadavg()[0])
         turn = number % len(programs)
@@ -328,12 +353,13 @@ def print_table(measured: Measurements, peers: Sequence[str]) -> None:
     low, high = min(measured.loads), max(measured.loads)
     print(f"\n{measured.ranks} ranks on {processors()} processors, load {low:.1f} to {high:.1f}; times in µs")
     names = [*OURS, *peers]
-    columns = "".join(f"{name:>15}" for name in names)
+    widths = {name: max(15, len(name) + 2) for name in names}
+    columns = "".join(f"{name:>{widths[name]}}" for name in names)
     print(f"{'operation':<20}{columns}{'shm/best':>10}{'tcp/best':>10}{'must':>6}{'aim':>6}  met")
     for operation in OPERATIONS:
         label = f"{operation.name} {operation.count or ''}"
         keys = {name: operation.key if name in OURS else operation.peer_key for name in names}
-        times = "".join(f"{shown(median_times(measured.rounds, n, keys[n])):>15}" for n in names)
+        times = "".join(f"{shown(median_times(measured.rounds, n, keys[n])):>{widths[n]}}" for n in names)
         shm, tcp = (median_ratio(measured.rounds, ours, operation, peers) for ours in OURS)
         bounds = operation.bounds.get(measured.ranks)
         must, aim = bounds or (None, None)
@@ -397,6 +423,9 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--quick", action="store_true", help="one round of few iterations: a test of the harness"
     )
+    parser.add_argument(
+        "--scale", type=float, default=1.0, help="factor of the iterations; on a busy machine, less (1)"
+    )
     parser.add_argument("--timeout", type=float, default=120.0, help="seconds of one job (120)")
     parser.add_argument(
         "--mpi-venv",
@@ -409,15 +438,17 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all times to a file")
     options = parser.parse_args(arguments)
     if options.quick:
-        options.rounds = 1
-    if options.rounds < 1 or min(options.ranks) < 1:
-        parser.error("rounds and ranks are at least 1")
+        options.rounds, options.scale = 1, 0.002
+    if options.rounds < 1 or min(options.ranks) < 1 or options.scale <= 0:
+        parser.error("rounds and ranks are at least 1, and the scale is above 0")
     return options
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print."""
     options = parse_options(arguments)
+    # As an exception, so that what runs is ended.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     with tempfile.TemporaryDirectory() as folder:
         programs = build_all(options.mpi_venv, Path(folder))
         peers = [program.name for program in programs if not program.is_ours]
@@ -426,7 +457,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         measured = [measure(programs, ranks, options) for ranks in options.ranks]
     print(f"Linux {os.uname().release}; ratios are medians of {options.rounds} rounds")
     for program in programs:
-        print(f"  {program.name:<18}{program.version}")
+        print(f"  {program.name:<18} {program.version}")
     for each in measured:
         print_table(each, peers)
         print_other(each)
