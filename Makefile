@@ -8,11 +8,14 @@ PYTHON ?= python3
 VENV ?= .venv
 CACHE ?= $(HOME)/.cache/cobre
 MDBOOK_VERSION := 0.5.4
+CARGO_FUZZ_VERSION := 0.13.2
+FUZZ_SECONDS ?= 600
 
 venv := $(abspath $(VENV))
 bin := $(venv)/bin
 cargo_flags := --release --locked
 mdbook := $(CACHE)/tools/mdbook-$(MDBOOK_VERSION)/bin/mdbook
+cargo_fuzz := $(CACHE)/tools/cargo-fuzz-$(CARGO_FUZZ_VERSION)/bin/cargo-fuzz
 
 # The compiled code lies outside the clone, so that it outlives the clone. cmake and libclang, with which HiGHS is
 # built, are Python wheels of the environment.
@@ -27,7 +30,7 @@ host = $(shell rustc -vV | sed -n 's/^host: //p')
 pyo3_config = $(CARGO_TARGET_DIR)/maturin/pyo3-config-$(host)-3.11-abi3.txt
 as_maturin = PYO3_BUILD_EXTENSION_MODULE=1 PYO3_PYTHON=$(bin)/python PYO3_CONFIG_FILE=$(pyo3_config)
 
-.PHONY: help setup demo test lint binary mpi test-rust test-mpi test-python bench bench-mpi loom book readme wheel format clean
+.PHONY: help setup demo test lint binary mpi test-rust test-mpi test-python bench bench-mpi loom fuzz book readme wheel format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -92,6 +95,15 @@ bench-mpi: setup ## Compare communication with the MPIs of this machine (minutes
 loom: ## Check the protocol of shared memory in every order of events (a minute)
 	RUSTFLAGS='--cfg loom' CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/loom cargo test $(cargo_flags) --package cobre-comm --features shm --lib
 
+# libFuzzer is part of the nightly toolchain. What it finds on its way stays outside the clone.
+fuzz: $(cargo_fuzz) ## Feed anything to whatever reads what others wrote, FUZZ_SECONDS for each (with rustup's nightly)
+	cd crates/cobre-comm && for target in $$(sed -n 's/^name = "\(.*\)"/\1/p' fuzz/Cargo.toml | tail -n +2); do \
+	  mkdir -p $(CACHE)/fuzz/$$target; \
+	  CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/fuzz PATH=$(dir $(cargo_fuzz)):$$PATH \
+	    cargo +nightly fuzz run $$target $(CACHE)/fuzz/$$target fuzz/corpus/$$target \
+	    -- -max_total_time=$(FUZZ_SECONDS); \
+	done
+
 book: $(mdbook) ## Build the book into book/
 	$(mdbook) build
 
@@ -123,6 +135,9 @@ endif
 $(venv)/.built: $(venv)/.tools Cargo.toml Cargo.lock pyproject.toml $(shell find crates -type f)
 	PIP_QUIET=1 $(bin)/maturin develop $(cargo_flags) --quiet
 	touch $@
+
+$(cargo_fuzz):
+	cargo install --quiet --locked --version $(CARGO_FUZZ_VERSION) --root $(dir $(patsubst %/,%,$(dir $@))) cargo-fuzz
 
 $(mdbook):
 	cargo install --quiet --locked --version $(MDBOOK_VERSION) --root $(dir $(patsubst %/,%,$(dir $@))) mdbook
