@@ -176,7 +176,7 @@ fn stopping(arguments: &Train) -> Option<Stopping> {
     (!rules.is_empty()).then_some(Stopping { rules, mode: StoppingMode::Any })
 }
 
-/// Where a training of the case puts its policy.
+/// Where a training of the case puts its policy; "./policy" without its dot.
 fn policy_folder(case: &Case, output: &Path) -> PathBuf {
-    output.join(case.policy_path())
+    output.join(case.policy_path()).components().collect()
 }
