@@ -72,7 +72,9 @@ pub fn simulate<C: Communicator>(
         let (seed, threads) = (options.seed, options.threads);
         let result =
             SimulationResult { costs, tables, seed, threads, output_dir: request.output_dir.clone() };
-        output.as_mut().map_or(Ok(()), |output| write_summary(&result, identity, output))?;
+        let written = output.as_mut().map_or(Ok(()), |output| write_summary(&result, identity, output));
+        // The other ranks must not take for done what rank 0 could not write.
+        agree(job.comm, written)?;
         Ok(result)
     });
     match (outcome, output) {

@@ -136,7 +136,8 @@ pub fn train<C: Communicator>(
         Ok(result)
     };
     let finished = match outcome {
-        Ok(training) => finish(training),
+        // The other ranks must not take for done what rank 0 could not write.
+        Ok(training) => agree(job.comm, finish(training)),
         Err(TrainFailure { error, earned }) => {
             let earned = earned.filter(|training| !training.convergence.is_empty());
             // That what was earned could not be written is worth less than what went wrong before.
