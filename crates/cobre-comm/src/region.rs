@@ -23,7 +23,7 @@ pub trait LocalCommunicator: Send + Sync {
 /// Gives out memory that the processes of a machine share, or its stand-in.
 pub trait SharedMemoryProvider {
     /// The region type.
-    type Region<T: CommData>: SharedRegion<T>;
+    type Region<T: CommData>: SharedRegion<T> + 'static;
 
     /// Creates a zeroed region of `count` elements, its write epoch open. Collective on the machine.
     ///

@@ -199,9 +199,9 @@ impl<'a> StageModel<'a> {
     fn outcome(&self, opening: usize) -> Outcome {
         let equal = |source: &NoiseSource| {
             let value = self.value(*source, opening);
-            (value, value)
+            [value, value]
         };
-        let upper = |source: &NoiseSource| (0.0, self.value(*source, opening));
+        let upper = |source: &NoiseSource| [0.0, self.value(*source, opening)];
         Outcome {
             rows: self.noisy_rows.iter().map(equal).collect(),
             columns: self.noisy_columns.iter().map(upper).collect(),

@@ -29,7 +29,7 @@ fn the_balance_of_a_cascade() {
     );
     let balance = row(lp, "balance[hydro 2]");
     assert_eq!(lp.incoming.column(1).collect::<Vec<_>>(), [(balance, -1.0)]);
-    assert_eq!(lp.outgoing, [column(lp, "storage[hydro 1]"), column(lp, "storage[hydro 2]")]);
+    assert_eq!(*lp.outgoing, [column(lp, "storage[hydro 1]"), column(lp, "storage[hydro 2]")]);
     let states: Vec<(&str, f64)> =
         model.problem.states.iter().map(|s| (s.name.as_str(), s.initial)).collect();
     assert_eq!(states, [("storage:1", 100.0), ("storage:2", 60.0)]);
@@ -193,12 +193,12 @@ fn negative_inflow_may_be_bought() {
     assert!(!node.lp.col_names.iter().any(|name| name == "inflow_slack[hydro 2]"));
     assert_eq!(node.lp.col_cost[slack], 1000.0 * HOURS);
     assert_eq!(node.lp.noise.columns, [slack]);
-    let rows = |opening: usize| node.openings[opening].outcome.rows.iter().map(|r| r.0).collect::<Vec<_>>();
+    let rows = |opening: usize| node.openings[opening].outcome.rows.iter().map(|r| r[0]).collect::<Vec<_>>();
     let near =
         |found: Vec<f64>, expected: [f64; 2]| found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-9);
     assert!(near(rows(0), [45.0, 11.0]) && near(rows(1), [-10.0, 8.0]), "{:?} {:?}", rows(0), rows(1));
-    assert_eq!(node.openings[0].outcome.columns, [(0.0, 0.0)]);
-    assert_eq!(node.openings[1].outcome.columns, [(0.0, 10.0)]);
+    assert_eq!(*node.openings[0].outcome.columns, [[0.0, 0.0]]);
+    assert_eq!(*node.openings[1].outcome.columns, [[0.0, 10.0]]);
     assert_eq!(node.openings[1].probability, 0.5);
     case.at("config.json", "")["modeling"] = json!({"inflow_non_negativity": {"method": "none"}});
     assert!(case.model().problem.nodes[0].lp.noise.columns.is_empty());
@@ -214,7 +214,7 @@ fn stochastic_load_never_falls_below_zero() {
     supply_noise(&mut case, &[&[0.5; 3], &[-2.0; 3]]);
     let model = case.model();
     let [first, second] = &model.problem.nodes[0].openings[..] else { panic!("two openings") };
-    assert_eq!((first.outcome.rows[2], second.outcome.rows[2]), ((130.0, 130.0), (0.0, 0.0)));
+    assert_eq!((first.outcome.rows[2], second.outcome.rows[2]), ([130.0, 130.0], [0.0, 0.0]));
     assert_eq!(model.problem.nodes[1].openings[0].outcome.rows.len(), 2, "no noise, no noisy row");
 }
 

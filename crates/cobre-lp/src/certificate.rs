@@ -100,9 +100,9 @@ impl Certifier {
         let lp = instance.lp();
         self.reduced.clear();
         self.size.clear();
-        for (column, &cost) in instance.col_cost.iter().enumerate() {
+        for (entries, &cost) in instance.matrix().all_columns().zip(&instance.col_cost) {
             let (mut reduced, mut size) = (cost, cost.abs());
-            for (row, coefficient) in instance.matrix().column(column) {
+            for (row, coefficient) in entries {
                 let term = coefficient * self.duals[row];
                 reduced -= term;
                 size += term.abs();

@@ -1,5 +1,9 @@
 //! The cuts of one cost-to-go function.
 
+use std::sync::Arc;
+
+use crate::{Array, Memory, Movable};
+
 /// A cut's position in its store's archive; stable for the life of the store.
 pub type CutId = u32;
 
@@ -20,7 +24,10 @@ pub struct CutOrigin {
 pub struct CutStore {
     states: usize,
     intercepts: Vec<f64>,
-    coefficients: Vec<f64>,
+    /// Coefficients of the oldest cuts, which may lie in memory that others read too.
+    settled: Array<f64>,
+    /// Coefficients of the cuts after those.
+    recent: Vec<f64>,
     origins: Vec<CutOrigin>,
     is_active: Vec<bool>,
     active: Vec<CutId>,
@@ -40,7 +47,7 @@ impl CutStore {
         assert_eq!(coefficients.len(), self.states, "a cut has one coefficient per state");
         let id = self.intercepts.len() as CutId;
         self.intercepts.push(intercept);
-        self.coefficients.extend_from_slice(coefficients);
+        self.recent.extend_from_slice(coefficients);
         self.origins.push(origin);
         self.is_active.push(true);
         self.active.push(id);
@@ -80,7 +87,10 @@ impl CutStore {
     /// The cut's coefficients, one per state, in $ per unit.
     pub fn coefficients(&self, id: CutId) -> &[f64] {
         let start = id as usize * self.states;
-        &self.coefficients[start..start + self.states]
+        match start.checked_sub(self.settled.len()) {
+            Some(start) => &self.recent[start..start + self.states],
+            None => &self.settled[start..start + self.states],
+        }
     }
 
     /// Where the cut came from.
@@ -107,10 +117,16 @@ impl CutStore {
         best
     }
 
+    /// Number of coefficients that lie in memory of this store's own.
+    pub fn own_coefficients(&self) -> usize {
+        self.recent.len() + if self.settled.is_lent() { 0 } else { self.settled.len() }
+    }
+
     /// Forgets the cuts from `len` on, as if they had never been added.
     pub fn truncate(&mut self, len: usize) {
         self.intercepts.truncate(len);
-        self.coefficients.truncate(len * self.states);
+        self.settled.truncate(len * self.states);
+        self.recent.truncate((len * self.states).saturating_sub(self.settled.len()));
         self.origins.truncate(len);
         self.is_active.truncate(len);
         self.active.retain(|&id| (id as usize) < len);
@@ -124,6 +140,24 @@ impl CutStore {
         assert_eq!(keep.len(), self.len(), "one flag per cut");
         self.is_active.copy_from_slice(keep);
         self.active = (0..self.len() as CutId).filter(|&id| keep[id as usize]).collect();
+    }
+}
+
+/// What is moved are the coefficients of all cuts up to now; cuts that are added later are the store's own.
+impl Movable for CutStore {
+    fn words(&self) -> usize {
+        self.settled.len() + self.recent.len()
+    }
+
+    fn copy_into(&self, memory: &mut [u64]) {
+        self.settled.copy_into(memory);
+        let memory: &mut [f64] = bytemuck::cast_slice_mut(memory);
+        memory[self.settled.len()..][..self.recent.len()].copy_from_slice(&self.recent);
+    }
+
+    fn lend(&mut self, memory: Arc<dyn Memory>, first: usize) {
+        self.settled = Array::lent(memory, first, self.words());
+        self.recent = Vec::new();
     }
 }
 
@@ -143,5 +177,31 @@ mod tests {
         assert_eq!(cuts.separate(&[2.0]), Some((low, 2.0)));
         assert_eq!((cuts.len(), cuts.active()), (2, &[low][..]));
         assert_eq!(cuts.height(high, &[2.0]), 8.0);
+    }
+
+    #[test]
+    fn cuts_in_lent_memory_are_read_truncated_and_followed_by_others() {
+        let origin = CutOrigin { iteration: 1, path: 0 };
+        let mut cuts = CutStore::new(2);
+        let all: Vec<[f64; 2]> = (0..6).map(|cut| [f64::from(cut), -f64::from(cut)]).collect();
+        let read = |cuts: &CutStore| -> Vec<Vec<f64>> {
+            (0..cuts.len()).map(|id| cuts.coefficients(id as CutId).to_vec()).collect()
+        };
+        for (cut, coefficients) in all.iter().enumerate() {
+            cuts.push(0.0, coefficients, origin);
+            if cut % 2 == 1 {
+                assert_eq!(cuts.own_coefficients(), 4);
+                let mut words = vec![0; cuts.words() + 1];
+                cuts.copy_into(&mut words[1..]);
+                cuts.lend(Arc::new(words), 1);
+                assert_eq!(cuts.own_coefficients(), 0);
+            }
+            assert_eq!(read(&cuts), all[..=cut]);
+        }
+        let mut other = cuts.clone();
+        other.truncate(3);
+        other.push(0.0, &all[3], origin);
+        assert_eq!(read(&other), all[..4]);
+        assert_eq!(read(&cuts), all);
     }
 }

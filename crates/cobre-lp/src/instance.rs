@@ -28,11 +28,11 @@ impl Instance {
     /// The stage problem as it was built, with an incoming state of zeros.
     pub fn new(lp: Arc<StageLp>) -> Self {
         Self {
-            row_lower: lp.row_lower.clone(),
-            row_upper: lp.row_upper.clone(),
-            col_lower: lp.col_lower.clone(),
-            col_upper: lp.col_upper.clone(),
-            col_cost: lp.col_cost.clone(),
+            row_lower: lp.row_lower.to_vec(),
+            row_upper: lp.row_upper.to_vec(),
+            col_lower: lp.col_lower.to_vec(),
+            col_upper: lp.col_upper.to_vec(),
+            col_cost: lp.col_cost.to_vec(),
             state: vec![0.0; lp.states()],
             shift: vec![0.0; lp.rows()],
             own_matrix: (!lp.noise.matrix.is_empty()).then(|| lp.matrix.clone()),
@@ -44,10 +44,10 @@ impl Instance {
     /// Puts in an incoming state (one value per state) and an outcome that fits the stage's noise.
     pub fn set(&mut self, state: &[f64], outcome: &Outcome) {
         let noise = &self.lp.noise;
-        for (&row, &(lower, upper)) in noise.rows.iter().zip(&outcome.rows) {
+        for (&row, &[lower, upper]) in noise.rows.iter().zip(&outcome.rows) {
             (self.row_lower[row], self.row_upper[row]) = (lower, upper);
         }
-        for (&column, &(lower, upper)) in noise.columns.iter().zip(&outcome.columns) {
+        for (&column, &[lower, upper]) in noise.columns.iter().zip(&outcome.columns) {
             (self.col_lower[column], self.col_upper[column]) = (lower, upper);
         }
         for (&column, &cost) in noise.costs.iter().zip(&outcome.costs) {
@@ -66,8 +66,8 @@ impl Instance {
         self.state.copy_from_slice(state);
         let mut shift = std::mem::take(&mut self.shift);
         shift.fill(0.0);
-        for (state, &value) in self.state.iter().enumerate() {
-            for (row, coefficient) in self.incoming().column(state) {
+        for (entries, &value) in self.incoming().all_columns().zip(&self.state) {
+            for (row, coefficient) in entries {
                 shift[row] += coefficient * value;
             }
         }
@@ -111,8 +111,8 @@ impl Instance {
         let rows = self.lp.rows();
         let mut activity = vec![0.0; rows];
         let mut size = vec![1.0f64; rows];
-        for (column, &value) in primal.iter().enumerate() {
-            for (row, coefficient) in self.matrix().column(column) {
+        for (entries, &value) in self.matrix().all_columns().zip(primal) {
+            for (row, coefficient) in entries {
                 activity[row] += coefficient * value;
                 size[row] = size[row].max((coefficient * value).abs());
             }

@@ -6,6 +6,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod array;
 pub mod certificate;
 pub mod cuts;
 pub mod highs;
@@ -15,6 +16,7 @@ pub mod solver;
 pub mod sparse;
 pub mod stage;
 
+pub use array::{Array, Memory, Movable, Names};
 pub use certificate::{Certificate, Certifier};
 pub use cuts::{CutId, CutOrigin, CutStore};
 pub use highs::Highs;

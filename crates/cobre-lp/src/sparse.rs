@@ -1,14 +1,16 @@
 //! Sparse matrices by columns.
 
+use crate::{Array, Movable};
+
 /// A sparse matrix in compressed sparse column form.
 ///
 /// Within a column the rows ascend; no position is stored twice.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Csc {
     rows: usize,
-    starts: Vec<usize>,
-    indices: Vec<usize>,
-    values: Vec<f64>,
+    starts: Array<usize>,
+    indices: Array<usize>,
+    values: Array<f64>,
 }
 
 impl Csc {
@@ -20,25 +22,24 @@ impl Csc {
     /// When an entry lies outside the matrix.
     pub fn from_triplets(rows: usize, columns: usize, mut entries: Vec<(usize, usize, f64)>) -> Self {
         entries.sort_by_key(|&(row, column, _)| (column, row));
-        let mut matrix =
-            Self { rows, starts: Vec::with_capacity(columns + 1), indices: Vec::new(), values: Vec::new() };
-        matrix.starts.push(0);
+        let (mut starts, mut indices, mut values): (Vec<usize>, Vec<usize>, Vec<f64>) = Default::default();
+        starts.push(0);
         let mut previous = None;
         for (row, column, value) in entries {
             assert!(row < rows && column < columns, "entry ({row}, {column}) outside {rows} × {columns}");
             if previous == Some((row, column)) {
-                *matrix.values.last_mut().expect("a previous entry exists") += value;
+                *values.last_mut().expect("a previous entry exists") += value;
                 continue;
             }
-            while matrix.starts.len() <= column {
-                matrix.starts.push(matrix.indices.len());
+            while starts.len() <= column {
+                starts.push(indices.len());
             }
-            matrix.indices.push(row);
-            matrix.values.push(value);
+            indices.push(row);
+            values.push(value);
             previous = Some((row, column));
         }
-        matrix.starts.resize(columns + 1, matrix.indices.len());
-        matrix
+        starts.resize(columns + 1, indices.len());
+        Self { rows, starts: starts.into(), indices: indices.into(), values: values.into() }
     }
 
     /// Number of rows.
@@ -67,7 +68,7 @@ impl Csc {
         let range = self.starts[column]..self.starts[column + 1];
         match self.indices[range.clone()].binary_search(&row) {
             Ok(offset) => {
-                self.values[range.start + offset] = value;
+                self.values.to_mut()[range.start + offset] = value;
                 true
             }
             Err(_) => false,
@@ -86,6 +87,21 @@ impl Csc {
     /// Inner product of a column with a dense vector over the rows.
     pub fn dot(&self, column: usize, dense: &[f64]) -> f64 {
         self.column(column).map(|(row, value)| value * dense[row]).sum()
+    }
+
+    /// The `(row, value)` entries of all columns, first to last.
+    pub fn all_columns(&self) -> impl ExactSizeIterator<Item = impl Iterator<Item = (usize, f64)> + '_> + '_ {
+        let (starts, indices, values): (&[usize], &[usize], &[f64]) =
+            (&self.starts, &self.indices, &self.values);
+        starts.windows(2).map(move |ends| {
+            let range = ends[0]..ends[1];
+            indices[range.clone()].iter().copied().zip(values[range].iter().copied())
+        })
+    }
+
+    /// The sequences it consists of.
+    pub fn arrays_mut(&mut self) -> [&mut dyn Movable; 3] {
+        [&mut self.starts, &mut self.indices, &mut self.values]
     }
 }
 

@@ -14,7 +14,7 @@
 
 use cobre_core::{Error, ErrorKind, Result};
 
-use crate::Csc;
+use crate::{Array, Csc, Movable, Names};
 
 /// The linear program of one stage, before any noise outcome is put in. Immutable once built.
 #[derive(Clone, Debug, Default)]
@@ -24,25 +24,25 @@ pub struct StageLp {
     /// Coefficients B of the incoming states, rows × states.
     pub incoming: Csc,
     /// Column of each state's outgoing value; one per state.
-    pub outgoing: Vec<usize>,
+    pub outgoing: Array<usize>,
     /// Lower bounds of the rows.
-    pub row_lower: Vec<f64>,
+    pub row_lower: Array<f64>,
     /// Upper bounds of the rows.
-    pub row_upper: Vec<f64>,
+    pub row_upper: Array<f64>,
     /// Lower bounds of the columns.
-    pub col_lower: Vec<f64>,
+    pub col_lower: Array<f64>,
     /// Upper bounds of the columns.
-    pub col_upper: Vec<f64>,
+    pub col_upper: Array<f64>,
     /// Cost of the columns, in $ per unit.
-    pub col_cost: Vec<f64>,
+    pub col_cost: Array<f64>,
     /// Convex piecewise-linear costs on top of `col_cost`.
     pub piecewise: Vec<PiecewiseCost>,
     /// The places that noise fills.
     pub noise: NoiseLayout,
     /// Names of the rows, for messages and saved files.
-    pub row_names: Vec<String>,
+    pub row_names: Names,
     /// Names of the columns, for messages and saved files.
-    pub col_names: Vec<String>,
+    pub col_names: Names,
 }
 
 /// A convex piecewise-linear cost of one column: `slopes[k]` on top of the column's own cost between
@@ -78,16 +78,16 @@ pub struct NoiseLayout {
 /// The values of one outcome, place by place in the order of the [`NoiseLayout`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Outcome {
-    /// `(lower, upper)` per row.
-    pub rows: Vec<(f64, f64)>,
-    /// `(lower, upper)` per column.
-    pub columns: Vec<(f64, f64)>,
+    /// `[lower, upper]` per row.
+    pub rows: Array<[f64; 2]>,
+    /// `[lower, upper]` per column.
+    pub columns: Array<[f64; 2]>,
     /// Cost per column.
-    pub costs: Vec<f64>,
+    pub costs: Array<f64>,
     /// Value per entry of A.
-    pub matrix: Vec<f64>,
+    pub matrix: Array<f64>,
     /// Value per entry of B.
-    pub incoming: Vec<f64>,
+    pub incoming: Array<f64>,
 }
 
 impl Outcome {
@@ -98,6 +98,11 @@ impl Outcome {
             && self.costs.len() == layout.costs.len()
             && self.matrix.len() == layout.matrix.len()
             && self.incoming.len() == layout.incoming.len()
+    }
+
+    /// The sequences it consists of.
+    pub fn arrays_mut(&mut self) -> [&mut dyn Movable; 5] {
+        [&mut self.rows, &mut self.columns, &mut self.costs, &mut self.matrix, &mut self.incoming]
     }
 }
 
@@ -124,6 +129,24 @@ impl StageLp {
     /// Number of states.
     pub fn states(&self) -> usize {
         self.outgoing.len()
+    }
+
+    /// The long sequences it consists of.
+    pub fn arrays_mut(&mut self) -> Vec<&mut dyn Movable> {
+        let Self { matrix, incoming, row_names, col_names, outgoing, .. } = self;
+        let mut arrays: Vec<&mut dyn Movable> = vec![
+            outgoing,
+            &mut self.row_lower,
+            &mut self.row_upper,
+            &mut self.col_lower,
+            &mut self.col_upper,
+            &mut self.col_cost,
+        ];
+        arrays.extend(matrix.arrays_mut());
+        arrays.extend(incoming.arrays_mut());
+        arrays.extend(row_names.arrays_mut());
+        arrays.extend(col_names.arrays_mut());
+        arrays
     }
 
     /// The piecewise cost at a point, in $ (0 for stages without one).
@@ -175,8 +198,8 @@ impl StageBuilder {
     }
 
     /// Adds a column and returns its index. `cost` is in $ per unit.
-    pub fn column(&mut self, name: impl Into<String>, lower: f64, upper: f64, cost: f64) -> usize {
-        self.stage.col_names.push(name.into());
+    pub fn column(&mut self, name: impl AsRef<str>, lower: f64, upper: f64, cost: f64) -> usize {
+        self.stage.col_names.push(name.as_ref());
         self.stage.col_lower.push(lower);
         self.stage.col_upper.push(upper);
         self.stage.col_cost.push(cost);
@@ -184,8 +207,8 @@ impl StageBuilder {
     }
 
     /// Adds an empty row and returns its index.
-    pub fn row(&mut self, name: impl Into<String>, lower: f64, upper: f64) -> usize {
-        self.stage.row_names.push(name.into());
+    pub fn row(&mut self, name: impl AsRef<str>, lower: f64, upper: f64) -> usize {
+        self.stage.row_names.push(name.as_ref());
         self.stage.row_lower.push(lower);
         self.stage.row_upper.push(upper);
         self.stage.row_lower.len() - 1
@@ -265,15 +288,13 @@ impl StageBuilder {
             check_entry("incoming coefficient", (row, rows), (state, states), value)?;
         }
         for row in 0..rows {
-            check_bounds(&stage.row_names[row], stage.row_lower[row], stage.row_upper[row])?;
+            check_bounds(stage.row_names.get(row), stage.row_lower[row], stage.row_upper[row])?;
         }
         for column in 0..columns {
-            let name = &stage.col_names[column];
+            let name = stage.col_names.get(column);
             check_bounds(name, stage.col_lower[column], stage.col_upper[column])?;
             if !stage.col_cost[column].is_finite() {
-                return Err(
-                    Error::new(ErrorKind::OutOfRange, "a cost must be finite").with("column", name.as_str())
-                );
+                return Err(Error::new(ErrorKind::OutOfRange, "a cost must be finite").with("column", name));
             }
         }
         for piecewise in &stage.piecewise {

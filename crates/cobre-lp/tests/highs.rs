@@ -33,7 +33,7 @@ fn reservoir() -> Arc<StageLp> {
 }
 
 fn inflow(value: f64) -> Outcome {
-    Outcome { rows: vec![(value, value)], ..Outcome::default() }
+    Outcome { rows: vec![[value, value]].into(), ..Outcome::default() }
 }
 
 fn cuts() -> CutStore {

@@ -39,10 +39,9 @@ fn points(node: &Node) -> Vec<Vec<f64>> {
         .iter()
         .map(|opening| {
             let outcome = &opening.outcome;
-            let pairs =
-                outcome.rows.iter().chain(&outcome.columns).flat_map(|&(lower, upper)| [lower, upper]);
-            let singles = outcome.costs.iter().chain(&outcome.matrix).chain(&outcome.incoming).copied();
-            pairs.chain(singles).map(|value| if value.is_finite() { value } else { 0.0 }).collect()
+            let pairs = outcome.rows.iter().chain(&outcome.columns).flatten();
+            let singles = outcome.costs.iter().chain(&outcome.matrix).chain(&outcome.incoming);
+            pairs.chain(singles).map(|&value| if value.is_finite() { value } else { 0.0 }).collect()
         })
         .collect();
     for coordinate in 0..points[0].len() {

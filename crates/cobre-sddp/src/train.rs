@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use cobre_comm::{Communicator, SendBuffer};
+use cobre_comm::{Communicator, SendBuffer, SharedMemoryProvider};
 use cobre_core::{Error, ErrorKind, Event, Phase, Purpose, Result, System};
 use cobre_lp::{CutOrigin, CutStore, LpSolver};
 
@@ -16,6 +16,7 @@ use crate::options::TrainOptions;
 use crate::policy::Policy;
 use crate::problem::{Node, Problem};
 use crate::selection::select;
+use crate::sharing::{share_cuts, shares_memory};
 use crate::statistics::Statistics;
 use crate::training::{IterationRecord, Termination, TrainFailure, Training};
 use crate::workers::Workers;
@@ -35,7 +36,7 @@ const NEGLIGIBLE: f64 = 1e-10;
 /// cost-to-go that is above it; [`ErrorKind::SolverFailure`] with stage, node, iteration, path and noise when a
 /// stage problem has no solution; [`ErrorKind::WorkerFailed`] when another rank failed or died;
 /// [`ErrorKind::BackendFailure`] when ranks cannot talk.
-pub fn train<S: LpSolver, C: Communicator>(
+pub fn train<S: LpSolver, C: Communicator + SharedMemoryProvider>(
     problem: &Problem,
     options: &TrainOptions,
     job: &Job<'_, C>,
@@ -50,7 +51,7 @@ pub fn train<S: LpSolver, C: Communicator>(
 /// # Errors
 /// As [`train`]; [`ErrorKind::IncompatibleRuns`] for a checkpoint of another problem,
 /// [`ErrorKind::OutputCorrupted`] for one that no training can have; and what `keep` returns.
-pub fn train_from<S: LpSolver, C: Communicator>(
+pub fn train_from<S: LpSolver, C: Communicator + SharedMemoryProvider>(
     problem: &Problem,
     options: &TrainOptions,
     job: &Job<'_, C>,
@@ -82,6 +83,8 @@ struct Trainer<'a, S: LpSolver, C: Communicator> {
     bases: Vec<S::State>,
     chains: Vec<Chains>,
     send: SendBuffer<f64>,
+    /// Whether other ranks of this machine read the cuts from the same memory.
+    shares_memory: bool,
     /// When this process began, and seconds that the training had taken before.
     started: (Instant, f64),
 }
@@ -94,7 +97,7 @@ struct Tally {
     solves: u64,
 }
 
-impl<'a, S: LpSolver, C: Communicator> Trainer<'a, S, C> {
+impl<'a, S: LpSolver, C: Communicator + SharedMemoryProvider> Trainer<'a, S, C> {
     fn new(
         problem: &'a Problem,
         options: &'a TrainOptions,
@@ -120,6 +123,7 @@ impl<'a, S: LpSolver, C: Communicator> Trainer<'a, S, C> {
             bases,
             chains: problem.nodes.iter().map(Chains::new).collect(),
             send: agree(job.comm, send.map_err(Error::from))?,
+            shares_memory: shares_memory(job.comm)?,
             started: (Instant::now(), stand.convergence.last().map_or(0.0, |record| record.elapsed_secs)),
             stand,
             problem,
@@ -178,6 +182,9 @@ impl<'a, S: LpSolver, C: Communicator> Trainer<'a, S, C> {
         let effort = self.effort_since(counts)?;
         self.bases = agreed_bases(comm, &paths, &own, &self.bases)?;
         self.select(iteration, &paths);
+        if self.shares_memory {
+            share_cuts(comm, &mut self.stand.policy)?;
+        }
         Ok(self.record(iteration, lower_bound, &paths, tally, effort))
     }
 

@@ -79,7 +79,7 @@ impl Figures {
             }
         }
         let outcome = |inflow: Vec<f64>| Outcome {
-            rows: inflow.into_iter().map(|value| (value, value)).collect(),
+            rows: inflow.into_iter().map(|value| [value, value]).collect(),
             ..Outcome::default()
         };
         let outcomes = if stage == 0 {

@@ -39,7 +39,7 @@ impl Generator {
         let demand = lp.row("demand", 0.0, FREE);
         lp.noisy_row(demand);
         for outcome in &mut outcomes {
-            outcome.rows.push((self.between(2.0, 12.0), FREE));
+            outcome.rows.push([self.between(2.0, 12.0), FREE]);
         }
         let penalty = lp.column("shortage", 0.0, FREE, self.between(20.0, 40.0));
         lp.entry(demand, penalty, 1.0);
@@ -57,7 +57,7 @@ impl Generator {
             lp.noisy_row(balance);
             for outcome in &mut outcomes {
                 let inflow = self.between(0.0, 5.0);
-                outcome.rows.push((inflow, inflow));
+                outcome.rows.push([inflow, inflow]);
             }
             if self.chance(0.3) {
                 lp.noisy_incoming(balance, state);
@@ -76,7 +76,7 @@ impl Generator {
             if self.chance(0.3) {
                 lp.noisy_column(used);
                 for outcome in &mut outcomes {
-                    outcome.columns.push((0.0, self.between(1.0, 9.0)));
+                    outcome.columns.push([0.0, self.between(1.0, 9.0)]);
                 }
             }
             if self.chance(0.3) {

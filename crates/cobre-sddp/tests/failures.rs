@@ -24,7 +24,7 @@ fn infeasible() -> Problem {
         lp.noisy_row(duty);
         let outcomes = must_release
             .iter()
-            .map(|&least| Outcome { rows: vec![(least, f64::INFINITY)], ..Outcome::default() });
+            .map(|&least| Outcome { rows: vec![[least, f64::INFINITY]].into(), ..Outcome::default() });
         node(index, lp, outcomes.collect(), -100.0)
     };
     let nodes = vec![stage(&[0.0], 0), stage(&[1.0, 15.0], 1)];

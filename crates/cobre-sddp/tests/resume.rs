@@ -2,7 +2,7 @@
 
 mod common;
 
-use cobre_comm::{Communicator, LocalBackend};
+use cobre_comm::{Communicator, LocalBackend, SharedMemoryProvider};
 use cobre_core::{CancelToken, ErrorKind, Event};
 use cobre_lp::Highs;
 use cobre_sddp::{
@@ -24,7 +24,7 @@ fn checkpoints(problem: &Problem, options: &TrainOptions) -> (Training, Vec<Chec
     (training.unwrap(), all)
 }
 
-fn go_on<C: Communicator>(
+fn go_on<C: Communicator + SharedMemoryProvider>(
     comm: &C,
     problem: &Problem,
     options: &TrainOptions,

@@ -4,13 +4,13 @@ mod common;
 
 use std::path::Path;
 
-use cobre_comm::Communicator;
+use cobre_comm::{Communicator, ShmBackend};
 use cobre_core::{CancelToken, ContextValue, Error, ErrorKind, Event};
 use cobre_sddp::{
     Job, Problem, Risk, SimulateOptions, Termination, TrainFailure, TrainOptions, Training, train_from,
 };
 use common::faulty::{Action, Faulty, Trap};
-use common::ranks::{ThreadRank, on_ranks};
+use common::ranks::on_ranks;
 use common::{bits, options, published, train_with};
 
 const ITERATIONS: u64 = 3;
@@ -133,7 +133,7 @@ fn what_rank_0_cannot_keep_ends_all() {
 }
 
 fn simulated(
-    rank: &ThreadRank,
+    rank: &ShmBackend,
     (solve, cancels): (u64, bool),
     folder: &Path,
     consume: &mut dyn FnMut(usize) -> cobre_core::Result<()>,

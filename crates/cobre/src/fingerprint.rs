@@ -80,10 +80,10 @@ impl Hash {
         }
     }
 
-    fn pairs(&mut self, pairs: &[(f64, f64)]) {
+    fn pairs(&mut self, pairs: &[[f64; 2]]) {
         self.count(pairs.len());
-        for &(lower, upper) in pairs {
-            self.numbers(&[lower, upper]);
+        for pair in pairs {
+            self.numbers(pair);
         }
     }
 

@@ -160,7 +160,7 @@ pub(crate) fn entries(lp: &StageLp, name: &str) -> Vec<(String, f64)> {
     let mut found = Vec::new();
     for (column, name) in lp.col_names.iter().enumerate() {
         for (_, value) in lp.matrix.column(column).filter(|(at, _)| *at == row) {
-            found.push((name.clone(), value));
+            found.push((name.to_owned(), value));
         }
     }
     found

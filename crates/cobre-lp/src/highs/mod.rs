@@ -328,9 +328,9 @@ impl LpSolver for Highs {
 
     fn save(&mut self, path: &Path) -> Result<()> {
         let lp = self.instance.lp();
-        let mut columns: Vec<String> = lp.col_names.clone();
+        let mut columns: Vec<String> = lp.col_names.iter().map(str::to_owned).collect();
         for piecewise in &lp.piecewise {
-            let name = &lp.col_names[piecewise.column];
+            let name = lp.col_names.get(piecewise.column);
             columns.extend((0..piecewise.slopes.len()).map(|piece| format!("{name}:piece_{piece}")));
         }
         columns.extend(self.cost_to_go.map(|_| "cost_to_go".to_owned()));
@@ -422,9 +422,9 @@ fn build(lp: &StageLp, scaling: &Scaling, cost_to_go: Option<CostToGo>) -> Resul
 }
 
 fn row_names(lp: &StageLp, cut_rows: &[(CutId, f64)]) -> Vec<String> {
-    let links = lp.piecewise.iter().map(|piecewise| format!("{}:pieces", lp.col_names[piecewise.column]));
+    let links = lp.piecewise.iter().map(|piecewise| format!("{}:pieces", lp.col_names.get(piecewise.column)));
     let cuts = cut_rows.iter().map(|(id, _)| format!("cut {id}"));
-    lp.row_names.iter().cloned().chain(links).chain(cuts).collect()
+    lp.row_names.iter().map(str::to_owned).chain(links).chain(cuts).collect()
 }
 
 /// Names that free-format MPS can hold: no blanks, none empty, no two alike.

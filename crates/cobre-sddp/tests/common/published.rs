@@ -15,7 +15,7 @@ fn state(name: &str, initial: f64) -> State {
 /// Outcomes that set the right-hand side of equality rows.
 fn equalities(values: &[&[f64]]) -> Vec<Outcome> {
     let outcome =
-        |value: &&[f64]| Outcome { rows: value.iter().map(|v| (*v, *v)).collect(), ..Outcome::default() };
+        |value: &&[f64]| Outcome { rows: value.iter().map(|v| [*v, *v]).collect(), ..Outcome::default() };
     values.iter().map(outcome).collect()
 }
 
@@ -38,7 +38,7 @@ pub fn fast_hydro_thermal() -> Problem {
         let inflows: &[f64] = if stage == 0 { &[6.0] } else { &[2.0, 10.0] };
         let outcomes = inflows
             .iter()
-            .map(|w| Outcome { rows: vec![(f64::NEG_INFINITY, *w)], ..Outcome::default() })
+            .map(|w| Outcome { rows: vec![[f64::NEG_INFINITY, *w]].into(), ..Outcome::default() })
             .collect();
         node(stage, lp, outcomes, 0.0)
     });
@@ -64,7 +64,7 @@ pub fn fast_production() -> Problem {
         let demands: &[f64] = if stage == 0 { &[0.0] } else { &[2.0, 10.0] };
         let outcomes = demands
             .iter()
-            .map(|d| Outcome { rows: vec![(f64::NEG_INFINITY, *d)], ..Outcome::default() })
+            .map(|d| Outcome { rows: vec![[f64::NEG_INFINITY, *d]].into(), ..Outcome::default() })
             .collect();
         node(stage, lp, outcomes, -50.0)
     });
@@ -85,7 +85,7 @@ pub fn fast_quickstart() -> Problem {
     let limit = second.row("limit", f64::NEG_INFINITY, 0.0);
     second.entry(limit, s, 1.0);
     second.incoming(limit, 0, -1.0);
-    let outcomes = [2.0, 3.0].map(|w| Outcome { columns: vec![(0.0, w)], ..Outcome::default() });
+    let outcomes = [2.0, 3.0].map(|w| Outcome { columns: vec![[0.0, w]].into(), ..Outcome::default() });
     let nodes = vec![node(0, first, vec![Outcome::default()], -5.0), node(1, second, outcomes.to_vec(), 0.0)];
     Problem::chain(vec![state("x", 0.0)], nodes, &[1.0], Risk::Expectation).unwrap()
 }
@@ -155,7 +155,7 @@ pub fn problem_5_2(stages: usize) -> Problem {
             lp.noisy_row(row);
         }
         let outcome =
-            |d: [f64; 3]| Outcome { rows: d.iter().map(|v| (*v, FREE)).collect(), ..Outcome::default() };
+            |d: [f64; 3]| Outcome { rows: d.iter().map(|v| [*v, FREE]).collect(), ..Outcome::default() };
         let outcomes = vec![outcome([3919.0, 3410.0, 2986.0]), outcome([7086.0, 1918.0, 2165.0])];
         let mut node = node(stage, lp, outcomes, 0.0);
         node.openings[0].probability = 0.9;

@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use cobre_comm::Communicator;
+use cobre_comm::{Communicator, SharedMemoryProvider};
 use cobre_core::{ErrorKind, Result};
 use cobre_hydro::Model;
 use cobre_lp::Highs;
-use cobre_sddp::{Job, Policy, Problem, SimulateOptions, Simulation, agree};
+use cobre_sddp::{Job, Policy, Problem, SimulateOptions, Simulation, agree, share_problem};
 use serde_json::{Value, json};
 
 use super::{available_threads, compare_settings, on_rank_0, record_failure};
@@ -50,15 +50,16 @@ pub struct SimulationResult {
 /// # Errors
 /// As [`train`](super::train), and [`ErrorKind::IncompatibleRuns`] for a policy of another problem,
 /// [`ErrorKind::Cancelled`].
-pub fn simulate<C: Communicator>(
+pub fn simulate<C: Communicator + SharedMemoryProvider>(
     case: &Case,
     policy: &Policy,
     request: &SimulateRequest,
     job: &Job<'_, C>,
 ) -> Result<SimulationResult> {
-    let (model, mut options) = agree(job.comm, request.plan(case, policy))?;
+    let (mut model, mut options) = agree(job.comm, request.plan(case, policy))?;
     let identity = agree(job.comm, simulation_identity(&options, &model.problem, policy))?;
     compare_settings(job.comm, &[&identity])?;
+    model.problem = share_problem(job.comm, model.problem)?;
     let begun = on_rank_0(job.comm, || {
         let Some(path) = &request.output_dir else { return Ok(None) };
         let mut chosen = identity.clone();

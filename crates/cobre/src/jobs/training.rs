@@ -3,12 +3,12 @@
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use cobre_comm::Communicator;
+use cobre_comm::{Communicator, SharedMemoryProvider};
 use cobre_core::{Error, ErrorKind, Result};
 use cobre_lp::Highs;
 use cobre_sddp::{
     Checkpoint, CutSelection, IterationRecord, Job, Problem, Risk, Stopping, Termination, TrainFailure,
-    TrainOptions, Training, agree, tell,
+    TrainOptions, Training, agree, share_problem, tell,
 };
 use serde_json::{Value, json};
 
@@ -83,7 +83,7 @@ pub struct TrainingResult {
 /// of another training, and for ranks that read different cases; [`ErrorKind::OutputCorrupted`] for a damaged
 /// checkpoint; [`ErrorKind::CheckpointFailed`] when the directory cannot be written;
 /// [`ErrorKind::SolverFailure`]; [`ErrorKind::WorkerFailed`] when another rank failed or died.
-pub fn train<C: Communicator>(
+pub fn train<C: Communicator + SharedMemoryProvider>(
     case: &Case,
     request: &TrainRequest,
     job: &Job<'_, C>,
@@ -92,6 +92,7 @@ pub fn train<C: Communicator>(
     let problem_sha256 = fingerprint(&problem);
     let settings = settings(&options, &problem_sha256);
     compare_settings(job.comm, &[&settings, &stopping_json(&options.stopping)])?;
+    let problem = share_problem(job.comm, problem)?;
     let begun = on_rank_0(job.comm, || {
         let Some(path) = &request.output_dir else { return Ok(None) };
         let folder = path.join(Section::Training.as_str());

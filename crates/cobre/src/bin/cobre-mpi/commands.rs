@@ -6,6 +6,7 @@ use cobre::{
     Case, Communicator, Job, SimulateRequest, Stopping, StoppingMode, StoppingRule, TrainRequest, jobs,
     policy_files,
 };
+use cobre_comm::SharedMemoryProvider;
 use cobre_core::{Error, Event, Result};
 use cobre_sddp::{Termination, agree};
 
@@ -15,7 +16,7 @@ use crate::interruption::Interruption;
 use crate::{processors, report};
 
 /// Runs a command of a job.
-pub(crate) fn run<C: Communicator>(
+pub(crate) fn run<C: Communicator + SharedMemoryProvider>(
     command: &Command,
     comm: &C,
     interruption: &Interruption,
@@ -33,7 +34,11 @@ pub(crate) fn run<C: Communicator>(
     }
 }
 
-fn run_training<C: Communicator>(arguments: &Train, comm: &C, interruption: &Interruption) -> Result<Ending> {
+fn run_training<C: Communicator + SharedMemoryProvider>(
+    arguments: &Train,
+    comm: &C,
+    interruption: &Interruption,
+) -> Result<Ending> {
     let case = agree(comm, Case::load(&arguments.case, None))?;
     let is_speaking = comm.rank() == 0 && !arguments.running.quiet;
     let request = TrainRequest {
@@ -72,7 +77,7 @@ fn run_training<C: Communicator>(arguments: &Train, comm: &C, interruption: &Int
     Ok(if is_interrupted { Ending::Interrupted } else { Ending::Complete })
 }
 
-fn run_simulation<C: Communicator>(
+fn run_simulation<C: Communicator + SharedMemoryProvider>(
     arguments: &Simulate,
     comm: &C,
     interruption: &Interruption,
