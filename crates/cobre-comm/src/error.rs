@@ -69,6 +69,8 @@ pub enum CommError {
     Mismatch {
         /// The operation of this rank.
         operation: &'static str,
+        /// A rank whose call is another than that of this rank, where it is known.
+        rank: Option<usize>,
         /// The difference.
         detail: String,
     },
@@ -82,6 +84,23 @@ impl CommError {
     pub fn is_consequence(&self) -> bool {
         matches!(self, Self::PeerLost { .. } | Self::Timeout { .. } | Self::Mismatch { .. } | Self::Poisoned)
     }
+
+    /// The rank that a consequence names: the one that was lost, called something else, or is the first of those that
+    /// did not come.
+    pub fn named_rank(&self) -> Option<usize> {
+        match self {
+            Self::PeerLost { rank, .. } => Some(*rank),
+            Self::Timeout { missing, .. } => missing.first().copied(),
+            Self::Mismatch { rank, .. } => *rank,
+            _ => None,
+        }
+    }
+}
+
+/// The rank that a rank names whose call is not that of all: the `odd` one, or, where that is this rank itself, rank 0.
+#[cfg(any(feature = "mpi", feature = "tcp"))]
+pub(crate) fn other_rank(odd: usize, own: usize) -> Option<usize> {
+    if odd == own { (own != 0).then_some(0) } else { Some(odd) }
 }
 
 fn ranks(missing: &[usize]) -> String {
@@ -128,13 +147,14 @@ pub enum BackendError {
 
 impl From<CommError> for Error {
     fn from(error: CommError) -> Self {
-        match error {
-            CommError::PeerLost { rank, ref how } => {
-                let message = format!("rank {rank} was lost: {how}");
-                Self::new(ErrorKind::WorkerFailed, message).with("rank", rank).caused_by(error)
-            }
-            error => Self::new(ErrorKind::BackendFailure, "communication between the processes failed")
-                .caused_by(error),
+        if !error.is_consequence() {
+            return Self::new(ErrorKind::BackendFailure, "communication between the processes failed")
+                .caused_by(error);
+        }
+        let failed = Self::new(ErrorKind::WorkerFailed, error.to_string());
+        match error.named_rank() {
+            Some(rank) => failed.with("rank", rank),
+            None => failed,
         }
     }
 }
@@ -170,6 +190,51 @@ impl From<BackendError> for Error {
             BackendError::InitializationFailed { backend, .. } => {
                 Self::new(ErrorKind::BackendFailure, message).with("backend", *backend)
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cobre_core::ContextValue;
+
+    use super::*;
+
+    #[test]
+    fn what_follows_from_another_rank_names_it() {
+        let operation = "barrier";
+        let detail = "broadcast on rank 2".to_owned();
+        for (error, rank) in [
+            (CommError::PeerLost { rank: 1, how: "its process ended".into() }, Some(1)),
+            (CommError::Timeout { operation, waited_ms: 2_000, missing: vec![3, 5] }, Some(3)),
+            (CommError::Mismatch { operation, rank: Some(2), detail: detail.clone() }, Some(2)),
+            (CommError::Mismatch { operation, rank: None, detail }, None),
+            (CommError::Poisoned, None),
+        ] {
+            assert!(error.is_consequence());
+            assert_eq!(error.named_rank(), rank);
+            let text = error.to_string();
+            let error = Error::from(error);
+            assert_eq!((error.kind(), error.message()), (ErrorKind::WorkerFailed, text.as_str()));
+            let expected = rank.map(ContextValue::from);
+            assert_eq!(error.context().get("rank"), expected.as_ref(), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_this_rank_did_is_a_failure_of_the_backend() {
+        let operation = "barrier";
+        for error in [
+            CommError::CollectiveFailed { operation, mpi_error_code: 3, message: "no".into() },
+            CommError::InvalidBufferSize { operation, expected: 2, actual: 1 },
+            CommError::InvalidRoot { root: 4, size: 2 },
+            CommError::InvalidCommunicator,
+            CommError::AllocationFailed { requested_bytes: 1, message: "no".into() },
+        ] {
+            let text = error.to_string();
+            let error = Error::from(error);
+            assert_eq!(error.kind(), ErrorKind::BackendFailure);
+            assert!(error.to_string().ends_with(&text) && error.context().is_empty(), "{error}");
         }
     }
 }
