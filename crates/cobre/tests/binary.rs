@@ -170,6 +170,48 @@ fn ranks_do_not_change_a_byte() {
     }
 }
 
+#[test]
+fn only_rank_0_needs_to_see_output_and_policy() {
+    let Some(case) = example("only_rank_0_needs_to_see_output_and_policy") else { return };
+    let case = std::fs::canonicalize(case).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let at_home = |size: usize, backend: &str, home: &Path| {
+        both_jobs(case.to_str().unwrap(), &home.join("rank-0/out"), |arguments| {
+            let ended = start_each(backend, size, &|rank, command| {
+                let home = home.join(format!("rank-{rank}"));
+                std::fs::create_dir_all(&home).unwrap();
+                let output = arguments.iter().position(|word| *word == "--output").unwrap() + 1;
+                let mut relative = arguments.to_vec();
+                relative[output] = "out";
+                command.args(relative).current_dir(home);
+            });
+            for (code, text) in ended.finish() {
+                assert_eq!((code, text.as_str()), (Some(0), ""), "{backend} {size}");
+            }
+        })
+    };
+    let expected = at_home(1, "shm", &folder.path().join("alone"));
+    for backend in ["shm", "tcp"] {
+        let home = folder.path().join(backend);
+        assert!(at_home(3, backend, &home) == expected, "{backend}");
+        for rank in 1..3 {
+            let left = std::fs::read_dir(home.join(format!("rank-{rank}"))).unwrap().count();
+            assert_eq!(left, 0, "rank {rank} of {backend} wrote something");
+        }
+    }
+}
+
+#[test]
+fn a_policy_that_is_not_there_is_told_once() {
+    let Some(case) = example("a_policy_that_is_not_there_is_told_once") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("output");
+    let ended = start("shm", 3, &["simulate", &case, "--output", output.to_str().unwrap()]).finish();
+    assert!(ended.iter().all(|(code, _)| *code == Some(4)), "{ended:?}");
+    assert!(ended[0].1.contains("policy.json") && ended[0].1.contains("OutputNotFound"), "{ended:?}");
+    assert!(ended[1..].iter().all(|(_, text)| text.is_empty()), "{ended:?}");
+}
+
 /// A training that goes on until it is stopped, once its first checkpoint is there.
 fn endless(backend: &str, size: usize, case: &str, output: &Path, variables: &[(&str, &str)]) -> Ranks {
     let folder = output.to_str().unwrap();
