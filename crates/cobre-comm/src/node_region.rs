@@ -210,6 +210,7 @@ pub(crate) fn map_together<C: Communicator>(
         (MAPPED, Ok(mapping)) => Ok(Some(mapping)),
         (OTHER_COUNT, _) => Err(CommError::Mismatch {
             operation: "create_shared_region",
+            rank: None,
             detail: format!("regions of different sizes, on rank {} of {count} elements", node.rank()),
         }),
         _ => Ok(None),

@@ -35,6 +35,7 @@ const LAUNCHERS: [&str; 7] = [
     "PMIX_RANK",
     "PALS_RANKID",
 ];
+const SLURM_RANK: &str = "SLURM_PROCID";
 const LAUNCHED_SIZES: [&str; 3] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_NTASKS"];
 const LAUNCHED_RANKS: [&str; 5] =
     ["OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "PALS_RANKID", "MPI_LOCALRANKID"];
@@ -194,13 +195,14 @@ fn available(compiled: [bool; 4]) -> Vec<&'static str> {
 fn choose(variable: &Variables<'_>, compiled: [bool; 4]) -> Result<&'static str, BackendError> {
     let asked = variable(BACKEND_VARIABLE).unwrap_or_else(|| "auto".to_owned());
     if let Some(place) = WORDS.iter().position(|word| *word == asked) {
-        return if compiled[place] { Ok(WORDS[place]) } else { Err(missing(WORDS[place], compiled)) };
+        return available_or(WORDS[place], BACKEND_VARIABLE, compiled);
     }
     if asked != "auto" {
         return Err(BackendError::InvalidBackend { requested: asked, available: available(compiled) });
     }
-    let is_set = |name: &&str| variable(name).is_some();
-    let is_launched = LAUNCHERS.iter().any(is_set) || slurm_tasks(variable).is_some();
+    let find_set =
+        |names: &'static [&'static str]| names.iter().find(|name| variable(name).is_some()).copied();
+    let launcher = find_set(&LAUNCHERS).or_else(|| slurm_tasks(variable).map(|_| SLURM_RANK));
     // A setting without a rank is a job that was not described to its end: the backend says what is missing.
     let configured = [
         ("tcp", TCP_IDENTITY.as_slice()),
@@ -208,25 +210,32 @@ fn choose(variable: &Variables<'_>, compiled: [bool; 4]) -> Result<&'static str,
         ("tcp", &TCP_SETTINGS),
         ("shm", &SHM_SETTINGS),
     ];
-    let configured = configured.into_iter().find(|(_, names)| names.iter().any(is_set)).map(|(word, _)| word);
-    let wanted = match configured {
-        _ if is_launched && compiled[0] => "mpi",
-        Some(word) => word,
-        None if is_launched && has_peers(variable) => "mpi",
-        None => "local",
-    };
-    let is_there = WORDS.iter().zip(compiled).any(|(word, is_there)| *word == wanted && is_there);
-    if is_there { Ok(wanted) } else { Err(missing(wanted, compiled)) }
+    let configured = configured.into_iter().find_map(|(word, names)| Some((word, find_set(names)?)));
+    match (configured, launcher) {
+        (_, Some(setting)) if compiled[0] => available_or("mpi", setting, compiled),
+        (Some((word, setting)), _) => available_or(word, setting, compiled),
+        (None, Some(setting)) if has_peers(variable) => available_or("mpi", setting, compiled),
+        _ => Ok("local"),
+    }
 }
 
-fn missing(word: &str, compiled: [bool; 4]) -> BackendError {
-    BackendError::BackendNotAvailable { requested: word.to_owned(), available: available(compiled) }
+/// The word of a backend that `setting` asks for, when the build contains it.
+fn available_or(
+    word: &'static str,
+    setting: &'static str,
+    compiled: [bool; 4],
+) -> Result<&'static str, BackendError> {
+    let available = available(compiled);
+    if available.contains(&word) {
+        return Ok(word);
+    }
+    Err(BackendError::BackendNotAvailable { setting, requested: word.to_owned(), available })
 }
 
 /// The number of tasks of the Slurm step that started this process, when there are several: outside a step, Slurm's
 /// variables are those of a batch script.
 fn slurm_tasks(variable: &Variables<'_>) -> Option<usize> {
-    variable("SLURM_PROCID")?;
+    variable(SLURM_RANK)?;
     variable("SLURM_STEP_ID")?;
     let tasks = variable("SLURM_NTASKS")?.trim().parse().ok()?;
     (tasks > 1).then_some(tasks)
@@ -260,8 +269,9 @@ mod tests {
 
     fn chosen(set: &[(&str, &str)], compiled: [bool; 4]) -> Result<&'static str, String> {
         choose(&|name| find(set, name), compiled).map_err(|error| match error {
-            BackendError::BackendNotAvailable { requested, available: known } => {
+            BackendError::BackendNotAvailable { setting, requested, available: known } => {
                 assert_eq!(known, available(compiled));
+                assert!(set.iter().any(|(name, _)| *name == setting), "{setting} is not set");
                 format!("not available: {requested}")
             }
             BackendError::InvalidBackend { requested, available: known } => {
@@ -341,6 +351,26 @@ mod tests {
             assert_eq!(chosen(&alone, NO_MPI), Ok("local"));
         }
         assert_eq!(chosen(&[("PMI_RANK", "0"), ("PMI_SIZE", "4")], NO_MPI), unavailable("mpi"));
+    }
+
+    #[test]
+    fn whatever_asks_for_an_absent_backend_is_named() {
+        let asks = |set: &[(&str, &str)], compiled| match choose(&|name| find(set, name), compiled) {
+            Err(BackendError::BackendNotAvailable { setting, requested, .. }) => (setting, requested),
+            other => panic!("{set:?}: {other:?}"),
+        };
+        let noise = ("COBRE_TCP_TIMEOUT_SECS", "2");
+        let slurm = [("SLURM_PROCID", "0"), ("SLURM_STEP_ID", "0"), ("SLURM_NTASKS", "4")];
+        for (set, setting, word) in [
+            (vec![("PMI_SIZE", "2"), (BACKEND_VARIABLE, "mpi")], BACKEND_VARIABLE, "mpi"),
+            (vec![("PMI_SIZE", "2"), ("PMI_RANK", "0")], "PMI_RANK", "mpi"),
+            (slurm.to_vec(), "SLURM_PROCID", "mpi"),
+            (vec![("PMIX_RANK", "0"), ("COBRE_TCP_SIZE", "2")], "COBRE_TCP_SIZE", "tcp"),
+            (vec![noise, ("COBRE_SHM_RANK", "0")], "COBRE_SHM_RANK", "shm"),
+            (vec![noise], "COBRE_TCP_TIMEOUT_SECS", "tcp"),
+        ] {
+            assert_eq!(asks(&set, NONE), (setting, word.to_owned()), "{set:?}");
+        }
     }
 
     #[test]

@@ -102,6 +102,7 @@ fn a_root_that_is_no_rank() {
         } else {
             let error = outcome.unwrap_err();
             assert!(matches!(error, CommError::Mismatch { .. }) && error.to_string().contains("rank 0"));
+            assert_eq!(error.named_rank(), Some(0));
         }
         assert_eq!(comm.barrier(), Err(CommError::Poisoned));
     });

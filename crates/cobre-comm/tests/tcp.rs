@@ -49,7 +49,8 @@ fn a_wrong_argument_of_any_rank_stops_all() {
             if comm.rank() == odd {
                 assert!(matches!(outcome, Err(CommError::InvalidBufferSize { .. })), "{outcome:?}");
             } else {
-                let Err(CommError::Mismatch { detail, .. }) = outcome else { panic!("{outcome:?}") };
+                let Err(CommError::Mismatch { rank, detail, .. }) = outcome else { panic!("{outcome:?}") };
+                assert_eq!(rank, Some(odd));
                 assert!(detail.contains(&format!("rank {odd}")), "{detail}");
             }
             assert_eq!(comm.broadcast(&mut [0u8], 0), Err(CommError::Poisoned));

@@ -45,18 +45,27 @@ fn alone(arguments: &[&str]) -> Output {
 }
 
 fn start(backend: &str, size: usize, arguments: &[&str]) -> Ranks {
+    start_each(backend, size, &|_, ranks| {
+        ranks.args(arguments);
+    })
+}
+
+/// Starts ranks whose command lines `describe` completes.
+fn start_each(backend: &str, size: usize, describe: &dyn Fn(usize, &mut Command)) -> Ranks {
     static JOBS: AtomicU32 = AtomicU32::new(0);
     let job = format!("/cobre-binary-{}-{}", std::process::id(), JOBS.fetch_add(1, Ordering::Relaxed));
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let rank = |rank: usize| {
-        let (rank, size) = (rank.to_string(), size.to_string());
+    let rank = |number: usize| {
+        let (rank, size) = (number.to_string(), size.to_string());
         let variables = if backend == "shm" {
             [("COBRE_SHM_NAME", job.clone()), ("COBRE_SHM_RANK", rank), ("COBRE_SHM_SIZE", size)]
         } else {
             let coordinator = format!("127.0.0.1:{port}");
             [("COBRE_TCP_COORDINATOR", coordinator), ("COBRE_TCP_RANK", rank), ("COBRE_TCP_SIZE", size)]
         };
-        Some(program(arguments, &variables).spawn().unwrap())
+        let mut command = program(&[], &variables);
+        describe(number, &mut command);
+        Some(command.spawn().unwrap())
     };
     Ranks((0..size).map(rank).collect())
 }
@@ -64,11 +73,33 @@ fn start(backend: &str, size: usize, arguments: &[&str]) -> Ranks {
 impl Ranks {
     /// Waits for all; exit codes (`None` for a rank that a signal killed), and what they printed.
     fn finish(mut self) -> Vec<(Option<i32>, String)> {
+        self.await_all_but(None);
+        self.outputs()
+    }
+
+    /// Waits for all but one, which is then killed; otherwise as `finish`.
+    fn finish_but(mut self, left: usize) -> Vec<(Option<i32>, String)> {
+        self.await_all_but(Some(left));
+        self.signal(left, Signal::KILL);
+        self.outputs()
+    }
+
+    fn await_all_but(&mut self, left: Option<usize>) {
         let until = Instant::now() + LIMIT;
-        while self.0.iter_mut().flatten().any(|rank| rank.try_wait().unwrap().is_none()) {
+        let mut others: Vec<&mut Child> = self
+            .0
+            .iter_mut()
+            .enumerate()
+            .filter(|(rank, _)| Some(*rank) != left)
+            .filter_map(|(_, child)| child.as_mut())
+            .collect();
+        while others.iter_mut().any(|rank| rank.try_wait().unwrap().is_none()) {
             assert!(Instant::now() < until, "a rank does not end");
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    fn outputs(&mut self) -> Vec<(Option<i32>, String)> {
         let ranks = self.0.iter_mut().map(|rank| rank.take().unwrap().wait_with_output().unwrap());
         ranks.map(|output| (output.status.code(), said(&output))).collect()
     }
@@ -139,11 +170,55 @@ fn ranks_do_not_change_a_byte() {
     }
 }
 
+#[test]
+fn only_rank_0_needs_to_see_output_and_policy() {
+    let Some(case) = example("only_rank_0_needs_to_see_output_and_policy") else { return };
+    let case = std::fs::canonicalize(case).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let at_home = |size: usize, backend: &str, home: &Path| {
+        both_jobs(case.to_str().unwrap(), &home.join("rank-0/out"), |arguments| {
+            let ended = start_each(backend, size, &|rank, command| {
+                let home = home.join(format!("rank-{rank}"));
+                std::fs::create_dir_all(&home).unwrap();
+                let output = arguments.iter().position(|word| *word == "--output").unwrap() + 1;
+                let mut relative = arguments.to_vec();
+                relative[output] = "out";
+                command.args(relative).current_dir(home);
+            });
+            for (code, text) in ended.finish() {
+                assert_eq!((code, text.as_str()), (Some(0), ""), "{backend} {size}");
+            }
+        })
+    };
+    let expected = at_home(1, "shm", &folder.path().join("alone"));
+    for backend in ["shm", "tcp"] {
+        let home = folder.path().join(backend);
+        assert!(at_home(3, backend, &home) == expected, "{backend}");
+        for rank in 1..3 {
+            let left = std::fs::read_dir(home.join(format!("rank-{rank}"))).unwrap().count();
+            assert_eq!(left, 0, "rank {rank} of {backend} wrote something");
+        }
+    }
+}
+
+#[test]
+fn a_policy_that_is_not_there_is_told_once() {
+    let Some(case) = example("a_policy_that_is_not_there_is_told_once") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("output");
+    let ended = start("shm", 3, &["simulate", &case, "--output", output.to_str().unwrap()]).finish();
+    assert!(ended.iter().all(|(code, _)| *code == Some(4)), "{ended:?}");
+    assert!(ended[0].1.contains("policy.json") && ended[0].1.contains("OutputNotFound"), "{ended:?}");
+    assert!(ended[1..].iter().all(|(_, text)| text.is_empty()), "{ended:?}");
+}
+
 /// A training that goes on until it is stopped, once its first checkpoint is there.
-fn endless(backend: &str, size: usize, case: &str, output: &Path) -> Ranks {
+fn endless(backend: &str, size: usize, case: &str, output: &Path, variables: &[(&str, &str)]) -> Ranks {
     let folder = output.to_str().unwrap();
-    let arguments = ["train", case, "--output", folder, "--threads", "1", "--iterations", "1000000"];
-    let ranks = start(backend, size, &[arguments.as_slice(), &["--checkpoint-every", "1"]].concat());
+    let ranks = start_each(backend, size, &|_, command| {
+        command.args(["train", case, "--output", folder, "--threads", "1", "--iterations", "1000000"]);
+        command.args(["--checkpoint-every", "1"]).envs(variables.iter().copied());
+    });
     let checkpoint = output.join("training/checkpoint.bin");
     let until = Instant::now() + LIMIT;
     while !checkpoint.exists() {
@@ -158,7 +233,7 @@ fn a_signal_to_one_rank_ends_all_and_keeps_the_policy() {
     let Some(case) = example("a_signal_to_one_rank_ends_all_and_keeps_the_policy") else { return };
     for (backend, signal, code) in [("shm", Signal::TERM, 143), ("tcp", Signal::INT, 130)] {
         let folder = tempfile::tempdir().unwrap();
-        let ranks = endless(backend, 3, &case, folder.path());
+        let ranks = endless(backend, 3, &case, folder.path(), &[]);
         ranks.signal(1, signal);
         let ended = ranks.finish();
         assert!(ended.iter().all(|(found, _)| *found == Some(code)), "{ended:?}");
@@ -172,13 +247,53 @@ fn a_killed_rank_is_named_by_the_others() {
     let Some(case) = example("a_killed_rank_is_named_by_the_others") else { return };
     for backend in ["shm", "tcp"] {
         let folder = tempfile::tempdir().unwrap();
-        let ranks = endless(backend, 3, &case, folder.path());
+        let ranks = endless(backend, 3, &case, folder.path(), &[]);
         ranks.signal(1, Signal::KILL);
         let ended = ranks.finish();
         assert_eq!(ended[1].0, None);
         for rank in [0, 2] {
             assert_eq!(ended[rank].0, Some(5), "{backend}: {ended:?}");
             assert!(ended[rank].1.contains("rank 1"), "{backend}: {ended:?}");
+        }
+    }
+}
+
+#[test]
+fn a_silent_rank_ends_the_job_after_the_time_that_was_set() {
+    let Some(case) = example("a_silent_rank_ends_the_job_after_the_time_that_was_set") else { return };
+    for (backend, variable) in [("shm", "COBRE_SHM_TIMEOUT_SECS"), ("tcp", "COBRE_TCP_TIMEOUT_SECS")] {
+        let folder = tempfile::tempdir().unwrap();
+        let ranks = endless(backend, 3, &case, folder.path(), &[(variable, "2")]);
+        ranks.signal(1, Signal::STOP);
+        let ended = ranks.finish_but(1);
+        for rank in [0, 2] {
+            assert_eq!(ended[rank].0, Some(5), "{backend}: {ended:?}");
+            let is_named = ended[rank].1.contains("rank 1") && ended[rank].1.contains("WorkerFailed");
+            assert!(is_named, "{backend}: {ended:?}");
+        }
+    }
+}
+
+#[test]
+fn ranks_of_different_commands_end_as_if_one_were_lost() {
+    let Some(case) = example("ranks_of_different_commands_end_as_if_one_were_lost") else { return };
+    for backend in ["shm", "tcp"] {
+        let folder = tempfile::tempdir().unwrap();
+        let output = folder.path().to_str().unwrap();
+        let ended = start_each(backend, 2, &|rank, command| {
+            if rank == 0 {
+                command.args(["train", &case, "--output", output, "--threads", "1"]);
+            } else {
+                command.args(["validate", &case]);
+            }
+        });
+        let ended = ended.finish();
+        for (rank, (code, text)) in ended.iter().enumerate() {
+            assert_eq!(*code, Some(5), "{backend}: {ended:?}");
+            assert!(
+                text.contains("WorkerFailed") && text.contains(&format!("rank {}", 1 - rank)),
+                "{ended:?}"
+            );
         }
     }
 }
@@ -237,7 +352,8 @@ fn a_backend_that_cannot_start_is_no_local_job() {
         let variables = [("PMI_RANK", "0".to_owned()), ("PMI_SIZE", "2".to_owned())];
         let output = program(&arguments, &variables).output().unwrap();
         assert_eq!(output.status.code(), Some(4), "{}", said(&output));
-        assert!(said(&output).contains("backend mpi is not part of this build"), "{}", said(&output));
+        assert!(said(&output).contains("PMI_RANK asks for backend mpi"), "{}", said(&output));
+        assert!(said(&output).contains("--features mpi"), "{}", said(&output));
     }
 }
 
@@ -245,19 +361,12 @@ fn a_backend_that_cannot_start_is_no_local_job() {
 fn ranks_with_different_seeds_are_refused() {
     let Some(case) = example("ranks_with_different_seeds_are_refused") else { return };
     let folder = tempfile::tempdir().unwrap();
-    let name = format!("/cobre-binary-other-{}", std::process::id());
-    let rank = |rank: usize| {
-        let variables = [
-            ("COBRE_SHM_NAME", name.clone()),
-            ("COBRE_SHM_RANK", rank.to_string()),
-            ("COBRE_SHM_SIZE", "2".to_owned()),
-        ];
-        let seed = (rank + 1).to_string();
-        let output = folder.path().to_str().unwrap();
-        let arguments = ["train", &case, "--output", output, "--threads", "1", "--seed", &seed];
-        Some(program(&arguments, &variables).spawn().unwrap())
-    };
-    let ended = Ranks((0..2).map(rank).collect()).finish();
+    let output = folder.path().to_str().unwrap();
+    let ended = start_each("shm", 2, &|rank, command| {
+        command.args(["train", &case, "--output", output, "--threads", "1"]);
+        command.args(["--seed", &(rank + 1).to_string()]);
+    });
+    let ended = ended.finish();
     assert!(ended.iter().all(|(code, _)| *code == Some(2)), "{ended:?}");
     assert!(ended.iter().any(|(_, text)| text.contains("IncompatibleRuns")), "{ended:?}");
 }

@@ -1,5 +1,6 @@
 //! What the ranks tell each other at the beginning of a call.
 
+use crate::error::other_rank;
 use crate::{CommError, ReduceOp};
 
 /// Words of a message: all calls gather messages of one length, so that those which differ meet all the same.
@@ -145,27 +146,29 @@ impl<'a> Message<'a> {
     }
 }
 
-/// Whether the ranks, of which these are the messages, are about to do the same; every rank comes to the same answer.
+/// Whether the ranks, of which these are the messages, are about to do the same; every rank comes to the same answer,
+/// in which it names another than itself, `own`.
 ///
 /// # Errors
 /// [`CommError::Mismatch`].
-pub(super) fn agree(messages: &[u64], operation: Operation) -> Result<(), CommError> {
+pub(super) fn agree(messages: &[u64], operation: Operation, own: usize) -> Result<(), CommError> {
     let of = |rank: usize| Message(&messages[rank * MESSAGE_WORDS..(rank + 1) * MESSAGE_WORDS]);
     let size = messages.len() / MESSAGE_WORDS;
     let first = of(0);
     let is_ready = |rank: &usize| of(*rank).status() == Status::Ready as u8;
-    let detail = if let Some(rank) = (0..size).find(|rank| !is_ready(rank)) {
-        if of(rank).status() == Status::Refused as u8 {
+    let (rank, detail) = if let Some(rank) = (0..size).find(|rank| !is_ready(rank)) {
+        let detail = if of(rank).status() == Status::Refused as u8 {
             format!("rank {rank} cannot perform its {}", of(rank).describe())
         } else {
             format!("rank {rank} failed in a collective of its machine's processes before")
-        }
+        };
+        (rank, detail)
     } else if let Some(rank) = (1..size).find(|&rank| !of(rank).is_same_call(first)) {
-        format!("rank 0 called {}, rank {rank} called {}", first.describe(), of(rank).describe())
+        (rank, format!("rank 0 called {}, rank {rank} called {}", first.describe(), of(rank).describe()))
     } else {
         return Ok(());
     };
-    Err(CommError::Mismatch { operation: operation.name(), detail })
+    Err(CommError::Mismatch { operation: operation.name(), rank: other_rank(rank, own), detail })
 }
 
 #[cfg(test)]
@@ -197,7 +200,11 @@ mod tests {
         for (index, first) in calls.iter().enumerate() {
             for (other, second) in calls.iter().enumerate() {
                 let both = [message(*first, 5, Status::Ready), message(*second, 5, Status::Ready)].concat();
-                assert_eq!(agree(&both, first.operation()).is_ok(), index == other, "{first:?} {second:?}");
+                assert_eq!(
+                    agree(&both, first.operation(), 1).is_ok(),
+                    index == other,
+                    "{first:?} {second:?}"
+                );
             }
         }
     }
@@ -207,9 +214,10 @@ mod tests {
         let call = Call::allreduce(1, 2, ReduceOp::Min, false);
         let ready = message(call, 5, Status::Ready);
         let text = |other: Vec<u64>| {
-            agree(&[ready.clone(), ready.clone(), other].concat(), Operation::Allreduce)
-                .unwrap_err()
-                .to_string()
+            let messages = [ready.clone(), ready.clone(), other].concat();
+            let seen_by = |own| agree(&messages, Operation::Allreduce, own).unwrap_err();
+            assert_eq!([0, 1, 2].map(|own| seen_by(own).named_rank()), [Some(2), Some(2), Some(0)]);
+            seen_by(0).to_string()
         };
         let broadcast = text(message(Call::broadcast(4, 9, 1), 5, Status::Ready));
         assert!(

@@ -158,7 +158,7 @@ impl Ranks {
         data[..contribution.data.len()].copy_from_slice(contribution.data);
         let gathered = self.comm.allgather(&message, &mut memory.messages);
         self.check(gathered, call.operation(), 0)?;
-        let agreed = outcome.and_then(|()| agree(&memory.messages, call.operation()));
+        let agreed = outcome.and_then(|()| agree(&memory.messages, call.operation(), self.rank));
         // A rank's own error makes its peers fail, and theirs makes this one.
         if agreed.is_err() {
             self.poison.own.store(true, Ordering::Release);

@@ -75,7 +75,7 @@ impl Watch<'_> {
     /// The error of a rank whose call is another than this rank's.
     pub(super) fn mismatch(&mut self, peer: usize, own: u64, other: u64) -> CommError {
         let detail = format!("{} here, {} on rank {peer}", describe(own), describe(other));
-        let error = CommError::Mismatch { operation: self.operation, detail };
+        let error = CommError::Mismatch { operation: self.operation, rank: Some(peer), detail };
         let cause = Cause::Mismatch { ranks: [self.config.rank, peer] };
         poison(&self.job.segment, cause.encode());
         error
@@ -153,11 +153,23 @@ impl Patience for Watch<'_> {
             Cause::Mismatch { ranks } => ranks.to_vec(),
             _ => Vec::new(),
         };
-        let calls = calls.into_iter().filter(|&rank| rank < self.config.size).map(|rank| {
-            let call = self.job.segment.call(rank, self.parity).load(std::sync::atomic::Ordering::Relaxed);
-            format!("{} on rank {rank}", describe(call))
-        });
-        match error_of(cause, self.operation, &calls.collect::<Vec<_>>()) {
+        let call_of =
+            |rank| self.job.segment.call(rank, self.parity).load(std::sync::atomic::Ordering::Relaxed);
+        let own = call_of(self.config.rank);
+        let calls: Vec<(usize, u64)> = calls
+            .into_iter()
+            .filter(|&rank| rank < self.config.size)
+            .map(|rank| (rank, call_of(rank)))
+            .collect();
+        let texts: Vec<String> =
+            calls.iter().map(|&(rank, call)| format!("{} on rank {rank}", describe(call))).collect();
+        match error_of(cause, self.operation, &texts) {
+            CommError::Mismatch { operation, rank, detail } => {
+                // A rank that has not published its call yet cannot tell with whom it agrees.
+                let agrees = calls.iter().any(|(_, call)| *call == own);
+                let other = calls.iter().find(|(_, call)| agrees && *call != own).map(|(rank, _)| *rank);
+                CommError::Mismatch { operation, rank: rank.or(other), detail }
+            }
             CommError::Timeout { operation, missing, .. } => {
                 let waited_ms = self.asleep.map_or(0, |(_, began, _)| began.elapsed().as_millis() as u64);
                 CommError::Timeout { operation, waited_ms, missing }
@@ -176,9 +188,11 @@ fn error_of(cause: Cause, operation: &'static str, calls: &[String]) -> CommErro
             CommError::PeerLost { rank, how: format!("it ended the job with code {code}") }
         }
         Cause::Stalled { rank } => CommError::Timeout { operation, waited_ms: 0, missing: vec![rank] },
-        Cause::Mismatch { .. } => CommError::Mismatch { operation, detail: calls.join(", ") },
+        // The calls tell which of the two ranks differs from this one.
+        Cause::Mismatch { .. } => CommError::Mismatch { operation, rank: None, detail: calls.join(", ") },
         Cause::Refused { rank } => {
-            CommError::Mismatch { operation, detail: format!("rank {rank} refused its own arguments") }
+            let detail = format!("rank {rank} refused its own arguments");
+            CommError::Mismatch { operation, rank: Some(rank), detail }
         }
     }
 }

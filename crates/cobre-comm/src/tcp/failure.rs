@@ -2,6 +2,7 @@
 
 use super::frame::{Reason, Shutdown};
 use crate::CommError;
+use crate::error::other_rank;
 
 /// A collective that cannot be completed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,11 +50,13 @@ impl Failure {
         }
     }
 
-    /// What the caller of `operation` gets.
-    pub(super) fn into_error(self, operation: &'static str) -> CommError {
+    /// What the caller of `operation` on rank `own` gets.
+    pub(super) fn into_error(self, operation: &'static str, own: usize) -> CommError {
         match self {
             Self::Lost { rank, how } => CommError::PeerLost { rank, how },
-            Self::Mismatch { detail, .. } => CommError::Mismatch { operation, detail },
+            Self::Mismatch { culprit, detail } => {
+                CommError::Mismatch { operation, rank: other_rank(culprit, own), detail }
+            }
             Self::Timeout { waited_ms, missing } => CommError::Timeout { operation, waited_ms, missing },
             Self::Failed { message, .. } => {
                 CommError::CollectiveFailed { operation, mpi_error_code: 0, message }

@@ -153,7 +153,7 @@ impl TcpBackend {
         if self.is_busy.swap(true, Ordering::Acquire) {
             // Whoever is in the other collective tells the ranks when it is over.
             self.is_poisoned.store(true, Ordering::Relaxed);
-            return Err(concurrent().into_error(operation));
+            return Err(concurrent().into_error(operation, self.rank));
         }
         let _busy = Busy(&self.is_busy);
         self.perform(operation, check, run)
@@ -176,7 +176,7 @@ impl TcpBackend {
         }
         if let Some(failure) = state.seen.take() {
             self.part(&mut state, &failure);
-            return Err(failure.into_error(operation));
+            return Err(failure.into_error(operation, self.rank));
         }
         if let Err(error) = check {
             let detail =
@@ -188,7 +188,7 @@ impl TcpBackend {
         state.seq = state.seq.wrapping_add(1);
         let outcome = outcome.map_err(|failure| {
             self.part(&mut state, &failure);
-            failure.into_error(operation)
+            failure.into_error(operation, self.rank)
         });
         if outcome.is_ok() && self.is_poisoned.load(Ordering::Relaxed) {
             self.part(&mut state, &self.broken());

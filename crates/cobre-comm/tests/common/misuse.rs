@@ -68,6 +68,10 @@ impl Misuse {
             assert!(matches!(error, CommError::InvalidBufferSize { .. }), "{self:?}: {error:?}");
         } else {
             assert!(matches!(error, CommError::Mismatch { .. }), "{self:?}: {error:?}");
+            // All ranks but the last called the same: whom one of them names is the last, never itself.
+            let last = comm.size() - 1;
+            let is_other = |named: usize| if is_odd { named < last } else { named == last };
+            assert!(error.named_rank().is_none_or(is_other), "{self:?}: {error:?}");
         }
         assert_eq!(comm.barrier(), Err(CommError::Poisoned), "{self:?}");
     }

@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use cobre::{
-    Case, Communicator, Job, SimulateRequest, Stopping, StoppingMode, StoppingRule, TrainRequest, jobs,
-    policy_files,
+    Case, Communicator, Job, SimulateRequest, Stopping, StoppingMode, StoppingRule, StoredPolicy,
+    TrainRequest, jobs, policy_files,
 };
 use cobre_comm::SharedMemoryProvider;
 use cobre_core::{Error, Event, Result};
-use cobre_sddp::{Termination, agree};
+use cobre_sddp::{Termination, agree, tell};
 
 use crate::arguments::{Command, Running, Simulate, Train};
 use crate::conclusion::Ending;
@@ -84,7 +84,7 @@ fn run_simulation<C: Communicator + SharedMemoryProvider>(
 ) -> Result<Ending> {
     let case = agree(comm, Case::load(&arguments.case, None))?;
     let folder = arguments.policy.clone().unwrap_or_else(|| policy_folder(&case, &arguments.output));
-    let policy = agree(comm, policy_files::load(&folder))?;
+    let policy = read_policy(&folder, comm)?;
     let is_speaking = comm.rank() == 0 && !arguments.running.quiet;
     let request = SimulateRequest {
         scenarios: arguments.scenarios,
@@ -106,6 +106,13 @@ fn run_simulation<C: Communicator + SharedMemoryProvider>(
         report::simulation(&result);
     }
     Ok(Ending::Complete)
+}
+
+/// The policy of a folder that only rank 0 needs to see: it tells the others. Collective.
+fn read_policy<C: Communicator>(folder: &Path, comm: &C) -> Result<StoredPolicy> {
+    let read = || policy_files::load(folder).and_then(|policy| policy_files::to_bytes(&policy));
+    let bytes = agree(comm, if comm.rank() == 0 { read() } else { Ok(Vec::new()) })?;
+    agree(comm, policy_files::from_bytes(&tell(comm, bytes, 0)?))
 }
 
 fn validate<C: Communicator>(directory: &Path, comm: &C) -> Result<Ending> {

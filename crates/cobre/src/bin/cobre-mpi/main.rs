@@ -1,7 +1,7 @@
 //! Trains and simulates by the ranks of a job: under an MPI launcher, over TCP or over shared memory.
 //!
 //! Exit codes: 0 done, 1 a defect, 2 bad input or usage, 3 solver, 4 files or the start of a backend, 5 a rank was
-//! lost, 130 and 143 interrupted. All ranks of a job end with the same.
+//! lost or did something else than the others, 130 and 143 interrupted. All ranks of a job end with the same.
 
 #![forbid(unsafe_code)]
 
