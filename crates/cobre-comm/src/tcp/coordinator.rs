@@ -255,11 +255,8 @@ impl<'a, T: Traffic> Exchange<'a, T> {
         if can_go_on {
             return Ok(());
         }
-        let mut limit = patience.remaining();
-        if self.absent > 0 {
-            let news = self.news_at.saturating_duration_since(Instant::now());
-            limit = Some(limit.map_or(news, |limit| limit.min(news)));
-        }
+        let news = self.news_at.saturating_duration_since(Instant::now());
+        let limit = Some(patience.remaining().map_or(news, |limit| limit.min(news)));
         let sockets: Vec<&TcpStream> = open.iter().map(|index| self.links[*index].stream()).collect();
         wait(&sockets, &mut wishes, limit)
             .map_err(|error| Failure::Failed { culprit: 0, message: error.to_string() })?;
@@ -270,10 +267,12 @@ impl<'a, T: Traffic> Exchange<'a, T> {
                 return Err(Failure::Lost { rank: index + 1, how });
             }
         }
-        if !wishes.iter().any(|came| came.read || came.write) {
+        let is_quiet = !wishes.iter().any(|came| came.read || came.write);
+        if is_quiet {
             patience.check(|| self.missing())?;
         }
-        if self.absent > 0 && Instant::now() >= self.news_at {
+        // A worker whose data has just come may have all it needs, and leave without reading the news.
+        if (is_quiet || self.absent > 0) && Instant::now() >= self.news_at {
             self.tell_news()?;
         }
         Ok(())
@@ -294,12 +293,13 @@ impl<'a, T: Traffic> Exchange<'a, T> {
         if missing_data.is_empty() { missing(&|seat: &Seat| !seat.is_served) } else { missing_data }
     }
 
-    /// Tells the workers that have entered for whom they wait.
+    /// Tells the workers that have entered, and have not got everything, for whom they wait.
     fn tell_news(&mut self) -> Result<(), Failure> {
         self.news_at = Instant::now() + NEWS;
         let missing = self.missing();
         for (link, seat) in self.links.iter_mut().zip(&mut self.seats) {
-            if seat.has_entered && seat.told != missing {
+            let is_listening = seat.has_entered && !seat.is_served && !link.is_writing();
+            if is_listening && seat.told != missing {
                 link.queue_frame(Ack::Waiting { missing: missing.clone() }.frame());
                 if let Err(failure) = link.push(&[]) {
                     return Err(link.last_words(seat.frame, failure));
