@@ -8,11 +8,21 @@ __version__: str
 
 _Path: TypeAlias = str | PathLike[str]
 
+# Directory, name, files that were there, contents of those that were read, overrides as JSON.
+_CaseState: TypeAlias = tuple[_Path, str, list[str], dict[str, bytes], str | None]
+
 Cell: TypeAlias = bool | int | float | str | None
 """One value of a table, as Python reads it."""
 
 Callback: TypeAlias = Callable[[str, str, int, int, int | None, dict[str, float], float, int | None], object]
 """Takes `(system, phase, iteration, done, total, metrics, elapsed_secs, worker_id)` of a `ProgressEvent`.
+
+Called in the thread that called `train` or `simulate`. An exception stops the job and is raised again.
+"""
+
+StallCallback: TypeAlias = Callable[[str, float, list[int]], object]
+"""Takes `(operation, waited_secs, missing_ranks)` of a collective that waits for ranks that live but do not
+come.
 
 Called in the thread that called `train` or `simulate`. An exception stops the job and is raised again.
 """
@@ -69,7 +79,11 @@ class Table:
 
 @final
 class Case:
-    """A hydrothermal case, read and validated."""
+    """A hydrothermal case, read and validated.
+
+    It holds the contents of its files; `pickle` and `copy` carry them and validate them again, without the
+    directory.
+    """
 
     @classmethod
     def load(cls, path: _Path, overrides_json: str | None = None) -> Case:
@@ -120,6 +134,16 @@ class Case:
 
     def tables(self) -> dict[str, Table]:
         """The system as tables."""
+
+    def with_overrides(self, overrides_json: str | None = None) -> Case:
+        """The case of the same files, as they were read, with these overrides alone.
+
+        Raises `ValidationError`.
+        """
+
+    @classmethod
+    def _restore(cls, state: _CaseState, /) -> Case: ...
+    def __reduce__(self) -> tuple[Callable[[_CaseState], Case], tuple[_CaseState]]: ...
 
 @final
 class Policy:
@@ -241,6 +265,26 @@ class TrainingResult:
         """Threads used."""
 
     @property
+    def backend(self) -> str | None:
+        """`shm` or `tcp` when the job was given a backend."""
+
+    @property
+    def rank(self) -> int:
+        """This process's rank; 0 in a job of one process."""
+
+    @property
+    def solves(self) -> int:
+        """Linear programs that this process solved."""
+
+    @property
+    def pivots(self) -> int:
+        """Simplex iterations of this process."""
+
+    @property
+    def recoveries(self) -> int:
+        """Solves of this process that needed more than the first attempt."""
+
+    @property
     def elapsed_secs(self) -> float:
         """Seconds from the first iteration's start to the last one's end."""
 
@@ -294,6 +338,26 @@ class SimulationResult:
         """Threads used."""
 
     @property
+    def backend(self) -> str | None:
+        """`shm` or `tcp` when the job was given a backend."""
+
+    @property
+    def rank(self) -> int:
+        """This process's rank; 0 in a job of one process."""
+
+    @property
+    def solves(self) -> int:
+        """Linear programs that this process solved."""
+
+    @property
+    def pivots(self) -> int:
+        """Simplex iterations of this process."""
+
+    @property
+    def recoveries(self) -> int:
+        """Solves of this process that needed more than the first attempt."""
+
+    @property
     def output_dir(self) -> str | None:
         """Where the files are, when a directory was given."""
 
@@ -303,6 +367,71 @@ class SimulationResult:
 
     def table(self, name: str) -> Table:
         """A result table, read from its file when a directory was given. Raises `KeyError`."""
+
+@final
+class Backend:
+    """How one of several processes finds the others; each calls `train` or `simulate` with its own.
+
+    A backend serves one job: a second one raises `CobreError` (`IncompatibleSettings`). No variable of the
+    environment is read, except for `COBRE_COMM_LIFELINE`.
+
+    When the job begins the ranks wait `connect_timeout_secs` (30 by default) for each other; after it
+    `IOError` (`BackendFailure`) names who did not come. Later a rank that dies is noticed at once
+    (`WorkerError`), and one that lives but does not come is waited for: `on_stall` is told every
+    `stall_notice_secs` (60 by default), and `timeout_secs` makes it an error (`IOError`).
+    """
+
+    @staticmethod
+    def shm(
+        descriptor: int,
+        rank: int,
+        size: int,
+        *,
+        timeout_secs: float | None = None,
+        stall_notice_secs: float | None = None,
+        connect_timeout_secs: float | None = None,
+    ) -> Backend:
+        """Ranks of one machine over a memory file that all of them inherited.
+
+        The parent makes it with `os.memfd_create(name, os.MFD_CLOEXEC)`, leaves it empty (rank 0 sizes it)
+        and hands it down with `pass_fds`. It serves one job. The descriptor stays the caller's, who may close
+        it once the job has begun: it is opened anew.
+        """
+
+    @staticmethod
+    def tcp(
+        coordinator: str,
+        rank: int,
+        size: int,
+        token: str,
+        *,
+        listener: int | None = None,
+        timeout_secs: float | None = None,
+        stall_notice_secs: float | None = None,
+        connect_timeout_secs: float | None = None,
+    ) -> Backend:
+        """Ranks over TCP; `coordinator` is rank 0's `host:port` or `[address]:port`.
+
+        The token is the job's secret, 32 hexadecimal digits, e.g. of `secrets.token_hex(16)`. `listener` is,
+        for rank 0, the descriptor of a socket that listens already; it is given up (`socket.detach()`) and
+        closed when the ranks have met, or with the backend.
+        """
+
+@final
+class CancelToken:
+    """Stops jobs from any thread, as Ctrl-C does but without an exception of its own.
+
+    A training then returns, on every rank, what it had learned (`interrupted`); a simulation raises
+    `CobreError` (`Cancelled`). An exception that ends a job cancels its token too.
+    """
+
+    def __new__(cls) -> CancelToken: ...
+    def cancel(self) -> None:
+        """Asks the jobs to stop; never undone."""
+
+    @property
+    def is_cancelled(self) -> bool:
+        """True once `cancel` was called."""
 
 def train(
     case: Case,
@@ -317,6 +446,9 @@ def train(
     checkpoint_every: int | None = None,
     resume: bool = False,
     callback: Callback | None = None,
+    backend: Backend | None = None,
+    cancel: CancelToken | None = None,
+    on_stall: StallCallback | None = None,
 ) -> TrainingResult:
     """Trains a policy. What is `None` comes from the case's configuration; `threads` is all cores then.
 
@@ -325,6 +457,9 @@ def train(
 
     Ctrl-C and exceptions of the callback stop the job after the last complete iteration, whose results are
     written to `output_dir` all the same, and are raised.
+
+    With a `backend` this process is one rank of a job: all ranks give the same arguments, only rank 0 writes
+    files, and all return the policy.
     """
 
 def simulate(
@@ -336,5 +471,23 @@ def simulate(
     threads: int | None = None,
     output_dir: _Path | None = None,
     callback: Callback | None = None,
+    backend: Backend | None = None,
+    cancel: CancelToken | None = None,
+    on_stall: StallCallback | None = None,
 ) -> SimulationResult:
-    """Simulates a policy. As `train`; an interrupted simulation writes nothing."""
+    """Simulates a policy. As `train`; an interrupted simulation writes nothing.
+
+    Of several ranks all return the costs and rank 0 alone the tables.
+    """
+
+def watch_lifeline(descriptor: int) -> None:
+    """Has this process end, with exit code 5, when the last writing end of a pipe is closed.
+
+    `descriptor` is the pipe's reading end, which the parent hands down with `pass_fds`; it stays the
+    caller's. The watch is a native thread: it sees the parent's death whatever Python does. The process must
+    not hold a writing end, and a second call does nothing. Raises `IOError` (`BackendFailure`) for a
+    descriptor that is no pipe.
+    """
+
+def available_threads() -> int:
+    """Number of threads that may run at once, by the affinity mask and the processor quota of the cgroup."""

@@ -16,6 +16,7 @@ UNSAFE_ROOMS = (
     "crates/cobre-comm/src/shm/locks.rs",
     "crates/cobre-comm/src/shm/model.rs",
     "crates/cobre-comm/src/shm/segment.rs",
+    "crates/cobre-comm/src/tcp/inherited.rs",
     "crates/cobre-lp/src/highs/raw.rs",
 )
 

@@ -43,7 +43,7 @@ pub use backend::{BackendRegion, CommBackend};
 pub use data::{CommData, ReduceOp};
 pub use error::{BackendError, CommError};
 #[cfg(any(feature = "shm", feature = "tcp"))]
-pub use lifeline::{LIFELINE_EXIT_CODE, LIFELINE_VARIABLE, watch_lifeline_from_env};
+pub use lifeline::{LIFELINE_EXIT_CODE, LIFELINE_VARIABLE, watch_lifeline, watch_lifeline_from_env};
 pub use local::LocalBackend;
 #[cfg(feature = "mpi")]
 pub use mpi::{MpiBackend, MpiSession, mpi_library_version};

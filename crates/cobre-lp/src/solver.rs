@@ -1,5 +1,6 @@
 //! What SDDP asks of an LP solver.
 
+use std::iter::Sum;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -111,6 +112,16 @@ pub struct Counts {
     pub pivots: u64,
     /// Solves that needed more than the first attempt.
     pub recoveries: u64,
+}
+
+impl Sum for Counts {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |sum, one| Self {
+            solves: sum.solves + one.solves,
+            pivots: sum.pivots + one.pivots,
+            recoveries: sum.recoveries + one.recoveries,
+        })
+    }
 }
 
 /// A problem that no attempt could solve.

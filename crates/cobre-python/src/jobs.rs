@@ -5,27 +5,27 @@ use std::sync::Arc;
 
 use cobre::{Risk, SimulateRequest, Stopping, StoppingMode, StoppingRule, TrainRequest};
 use cobre_core::{Error, ErrorKind, suggest};
-use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use crate::case::PyCase;
 use crate::error::IntoPython;
+use crate::options::Options;
 use crate::policy::PyPolicy;
 use crate::results::{PySimulationResult, PyTrainingResult};
-use crate::run::run;
+use crate::run::{Surroundings, run};
 
 /// Trains a policy; the stub `_core.pyi` lists the options.
 #[pyfunction]
 #[pyo3(
-    signature = (case, *, callback=None, **options),
+    signature = (case, **options),
     text_signature = "(case, *, seed=None, threads=None, risk=None, root_risk=None, stopping=None, \
-                      stopping_mode='any', output_dir=None, checkpoint_every=None, resume=False, callback=None)"
+                      stopping_mode='any', output_dir=None, checkpoint_every=None, resume=False, callback=None, \
+                      backend=None, cancel=None, on_stall=None)"
 )]
 pub(crate) fn train(
     py: Python<'_>,
     case: &PyCase,
-    callback: Option<&Bound<'_, PyAny>>,
     options: Option<&Bound<'_, PyDict>>,
 ) -> PyResult<PyTrainingResult> {
     let mut options = Options::new(options)?;
@@ -42,22 +42,23 @@ pub(crate) fn train(
         checkpoint_every: options.take("checkpoint_every")?,
         resume: options.take("resume")?.unwrap_or_default(),
     };
+    let surroundings = Surroundings::take(&mut options)?;
     options.refuse_rest()?;
     let case = Arc::clone(&case.case);
-    run(py, callback, move |job| cobre::train(&case, &request, job)).map(PyTrainingResult)
+    run(py, &surroundings, move |job| cobre::train(&case, &request, job)).map(PyTrainingResult::from)
 }
 
 /// Simulates a policy; the stub `_core.pyi` lists the options.
 #[pyfunction]
 #[pyo3(
-    signature = (case, policy, *, callback=None, **options),
-    text_signature = "(case, policy, *, scenarios=None, seed=None, threads=None, output_dir=None, callback=None)"
+    signature = (case, policy, **options),
+    text_signature = "(case, policy, *, scenarios=None, seed=None, threads=None, output_dir=None, callback=None, \
+                      backend=None, cancel=None, on_stall=None)"
 )]
 pub(crate) fn simulate(
     py: Python<'_>,
     case: &PyCase,
     policy: &PyPolicy,
-    callback: Option<&Bound<'_, PyAny>>,
     options: Option<&Bound<'_, PyDict>>,
 ) -> PyResult<PySimulationResult> {
     let mut options = Options::new(options)?;
@@ -67,42 +68,11 @@ pub(crate) fn simulate(
         threads: options.take("threads")?,
         output_dir: options.take::<PathBuf>("output_dir")?,
     };
+    let surroundings = Surroundings::take(&mut options)?;
     options.refuse_rest()?;
     let (case, policy) = (Arc::clone(&case.case), Arc::clone(&policy.0));
-    run(py, callback, move |job| cobre::simulate(&case, &policy.policy, &request, job))
-        .map(PySimulationResult)
-}
-
-/// Keyword arguments, taken one by one; what nobody takes is an error.
-struct Options<'py> {
-    given: Option<Bound<'py, PyDict>>,
-    known: Vec<&'static str>,
-}
-
-impl<'py> Options<'py> {
-    fn new(given: Option<&Bound<'py, PyDict>>) -> PyResult<Self> {
-        Ok(Self { given: given.map(PyDictMethods::copy).transpose()?, known: vec!["callback"] })
-    }
-
-    /// The option's value; `None` when it is not given or `None`.
-    fn take<T: for<'a> FromPyObject<'a, 'py>>(&mut self, name: &'static str) -> PyResult<Option<T>> {
-        self.known.push(name);
-        let Some(given) = &self.given else { return Ok(None) };
-        let Some(value) = given.get_item(name)? else { return Ok(None) };
-        given.del_item(name)?;
-        value.extract::<Option<T>>().map_err(|error| {
-            let error: PyErr = error.into();
-            PyTypeError::new_err(format!("{name}: {error}"))
-        })
-    }
-
-    fn refuse_rest(self) -> PyResult<()> {
-        let Some(name) = self.given.and_then(|given| given.keys().iter().next()) else { return Ok(()) };
-        let name: String = name.extract()?;
-        let similar = suggest(&name, self.known).map(|similar| format!("; did you mean {similar:?}?"));
-        let message = format!("there is no option {name:?}{}", similar.unwrap_or_default());
-        Err(PyTypeError::new_err(message))
-    }
+    run(py, &surroundings, move |job| cobre::simulate(&case, &policy.policy, &request, job))
+        .map(PySimulationResult::from)
 }
 
 fn stopping(py: Python<'_>, rules: Option<&[Bound<'_, PyTuple>]>, mode: &str) -> PyResult<Option<Stopping>> {

@@ -4,10 +4,13 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::needless_pass_by_value, reason = "PyO3 gives functions their arguments by value")]
 
+mod backend;
 mod case;
 mod error;
 mod jobs;
+mod options;
 mod policy;
+mod process;
 mod results;
 mod run;
 mod table;
@@ -18,11 +21,15 @@ mod _core {
     use pyo3::prelude::*;
 
     #[pymodule_export]
+    use super::backend::PyBackend;
+    #[pymodule_export]
     use super::case::PyCase;
     #[pymodule_export]
     use super::jobs::{simulate, train};
     #[pymodule_export]
     use super::policy::PyPolicy;
+    #[pymodule_export]
+    use super::process::{PyCancelToken, available_threads, watch_lifeline};
     #[pymodule_export]
     use super::results::{PySimulationResult, PyTrainingResult};
     #[pymodule_export]

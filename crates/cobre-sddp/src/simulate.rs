@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use cobre_comm::Communicator;
 use cobre_core::{CancelToken, Event, Phase, Purpose, Result, System};
-use cobre_lp::{CutStore, LpSolver, SolverState};
+use cobre_lp::{Counts, CutStore, LpSolver, SolverState};
 
 use crate::exchange::{agree, gather, share};
 use crate::forward::{Draw, Terrain, walk};
@@ -38,7 +38,8 @@ pub struct Simulation {
 /// Simulates a policy and hands the scenarios, in ascending order and block by block, to `consume` on rank 0.
 ///
 /// The ranks share the scenarios of each block, and all of them know the costs in the end. Scenario s sees the same
-/// noise, and gives the same bits, whatever the number of scenarios, ranks and threads.
+/// noise, and gives the same bits, whatever the number of scenarios, ranks and threads. Beside the costs stands what
+/// the solvers of this process did, which is another on every rank.
 ///
 /// # Errors
 /// [`cobre_core::ErrorKind::IncompatibleRuns`] for a policy of another problem, [`cobre_core::ErrorKind::Cancelled`] when the job was
@@ -50,7 +51,7 @@ pub fn simulate<S: LpSolver, C: Communicator>(
     options: &SimulateOptions,
     job: &Job<'_, C>,
     consume: &mut dyn FnMut(Vec<Trajectory>) -> Result<()>,
-) -> Result<Simulation> {
+) -> Result<(Simulation, Counts)> {
     let started = Instant::now();
     let cuts = policy.cut_stores();
     let prepare = || {
@@ -102,7 +103,9 @@ pub fn simulate<S: LpSolver, C: Communicator>(
     }
     announce(Phase::Finished, &costs);
     let Statistics { mean, std, half_width } = Statistics::of(&costs, problem.is_deterministic());
-    Ok(Simulation { scenarios: options.scenarios, mean_cost: mean, std_cost: std, half_width, costs })
+    let scenarios = options.scenarios;
+    let simulation = Simulation { scenarios, mean_cost: mean, std_cost: std, half_width, costs };
+    Ok((simulation, workers.counts()))
 }
 
 fn terrain<'a, S: LpSolver>(

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use cobre_comm::{Communicator, SendBuffer, SharedMemoryProvider};
 use cobre_core::{Error, ErrorKind, Event, Phase, Purpose, Result, System};
-use cobre_lp::{CutOrigin, CutStore, LpSolver};
+use cobre_lp::{Counts, CutOrigin, CutStore, LpSolver};
 
 use crate::backward::{Backward, TrialPoint};
 use crate::chain::Chains;
@@ -159,12 +159,13 @@ impl<'a, S: LpSolver, C: Communicator + SharedMemoryProvider> Trainer<'a, S, C> 
     }
 
     fn finish(self, termination: Termination) -> Training {
+        let effort = self.workers.counts();
         let Self { mut stand, bases, .. } = self;
         if !stand.convergence.is_empty() {
             stand.settle(&bases);
         }
         let Checkpoint { policy, convergence, trial_points } = stand;
-        Training { policy, convergence, trial_points, termination }
+        Training { policy, convergence, trial_points, termination, effort }
     }
 
     /// One iteration: sample, forward, gather, backward with gather, bounds, selection.
@@ -308,10 +309,10 @@ impl<'a, S: LpSolver, C: Communicator + SharedMemoryProvider> Trainer<'a, S, C> 
     }
 
     /// Pivots and recoveries of all ranks since `before`, a count of this rank's.
-    fn effort_since(&self, before: (u64, u64)) -> Result<[u64; 2]> {
+    fn effort_since(&self, before: Counts) -> Result<[u64; 2]> {
         let after = self.workers.counts();
         let mut all = [0u64; 2];
-        let own = [after.0 - before.0, after.1 - before.1];
+        let own = [after.pivots - before.pivots, after.recoveries - before.recoveries];
         self.job.comm.allreduce(&own, &mut all, cobre_comm::ReduceOp::Sum)?;
         Ok(all)
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use cobre_core::Error;
+use cobre_lp::Counts;
 
 use crate::checkpoint::TrialPoints;
 use crate::policy::Policy;
@@ -18,6 +19,8 @@ pub struct Training {
     pub trial_points: Vec<TrialPoints>,
     /// Why it ended.
     pub termination: Termination,
+    /// What the solvers of this process did; unlike everything else, another on every rank.
+    pub effort: Counts,
 }
 
 /// A training that could not go on, with what it had earned.

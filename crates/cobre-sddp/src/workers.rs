@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use cobre_core::{CancelToken, Error, ErrorKind, Result};
-use cobre_lp::{Certifier, LpSolver};
+use cobre_lp::{Certifier, Counts, LpSolver};
 use rayon::prelude::*;
 
 use crate::problem::Problem;
@@ -26,10 +26,9 @@ impl<S: LpSolver> Worker<S> {
         Ok((slot.as_mut().expect("made above"), &mut self.certifier))
     }
 
-    /// Pivots and recoveries of all solvers so far.
-    fn counts(&self) -> (u64, u64) {
-        let counts = self.solvers.iter().flatten().map(LpSolver::counts);
-        counts.fold((0, 0), |sum, counts| (sum.0 + counts.pivots, sum.1 + counts.recoveries))
+    /// What all solvers did so far.
+    fn counts(&self) -> Counts {
+        self.solvers.iter().flatten().map(LpSolver::counts).sum()
     }
 }
 
@@ -91,12 +90,11 @@ impl<S: LpSolver> Workers<S> {
         results.into_iter().collect()
     }
 
-    /// Pivots and recoveries of all threads so far.
-    pub(crate) fn counts(&self) -> (u64, u64) {
-        let counts = self
-            .workers
-            .iter()
-            .map(|worker| worker.lock().unwrap_or_else(std::sync::PoisonError::into_inner).counts());
-        counts.fold((0, 0), |sum, counts| (sum.0 + counts.0, sum.1 + counts.1))
+    /// What all threads did so far.
+    pub(crate) fn counts(&self) -> Counts {
+        let lock = |worker: &Mutex<Worker<S>>| {
+            worker.lock().unwrap_or_else(std::sync::PoisonError::into_inner).counts()
+        };
+        self.workers.iter().map(lock).sum()
     }
 }

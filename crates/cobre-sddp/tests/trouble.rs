@@ -145,9 +145,10 @@ fn simulated(
     let failure_directory = Some(folder.into());
     let options = SimulateOptions { scenarios: 40, seed: 1, threads: 1, failure_directory };
     let job = Job { comm: rank, events: &|_: Event| {}, cancel: &cancel };
-    cobre_sddp::simulate::<Faulty, _>(&trap.problem, &policy, &options, &job, &mut |block| {
+    let outcome = cobre_sddp::simulate::<Faulty, _>(&trap.problem, &policy, &options, &job, &mut |block| {
         consume(block.len())
-    })
+    });
+    outcome.map(|(simulation, _)| simulation)
 }
 
 #[test]

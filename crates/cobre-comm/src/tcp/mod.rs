@@ -16,6 +16,7 @@ mod failure;
 mod frame;
 pub(crate) mod fuzzing;
 mod handshake;
+mod inherited;
 mod join;
 mod link;
 mod patience;

@@ -85,7 +85,7 @@ fn simulate_in(
     let job = Job { comm, events: &events, cancel: &cancel };
     let options = SimulateOptions { scenarios, seed: 7, threads, failure_directory: None };
     let mut all = Vec::new();
-    let simulation = cobre_sddp::simulate::<Highs, _>(problem, policy, &options, &job, &mut |block| {
+    let (simulation, _) = cobre_sddp::simulate::<Highs, _>(problem, policy, &options, &job, &mut |block| {
         all.extend(block);
         Ok(())
     })

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use cobre_comm::{Communicator, SharedMemoryProvider};
 use cobre_core::{ErrorKind, Result};
 use cobre_hydro::Model;
-use cobre_lp::Highs;
+use cobre_lp::{Counts, Highs};
 use cobre_sddp::{Job, Policy, Problem, SimulateOptions, Simulation, agree, share_problem};
 use serde_json::{Value, json};
 
@@ -40,6 +40,8 @@ pub struct SimulationResult {
     pub seed: u64,
     /// Threads of this process.
     pub threads: usize,
+    /// What the solvers of this process did.
+    pub effort: Counts,
     /// Where the files are.
     pub output_dir: Option<PathBuf>,
 }
@@ -64,20 +66,20 @@ pub fn simulate<C: Communicator + SharedMemoryProvider>(
         let Some(path) = &request.output_dir else { return Ok(None) };
         let mut chosen = identity.clone();
         chosen["threads"] = json!(options.threads);
-        let beginning = run_record::beginning(case, job.comm.size(), &chosen)?;
+        let beginning = run_record::beginning(case, job.comm.size(), &chosen);
         OutputDirectory::claim(path, Section::Simulation, beginning).map(Some)
     })?;
     let mut output = begun.flatten();
     options.failure_directory = output.as_ref().map(|output| output.path().to_owned());
-    let outcome = follow(&model, policy, &options, job, output.as_ref()).and_then(|(costs, tables)| {
-        let (seed, threads) = (options.seed, options.threads);
-        let result =
-            SimulationResult { costs, tables, seed, threads, output_dir: request.output_dir.clone() };
-        let written = output.as_mut().map_or(Ok(()), |output| write_summary(&result, identity, output));
-        // The other ranks must not take for done what rank 0 could not write.
-        agree(job.comm, written)?;
-        Ok(result)
-    });
+    let outcome =
+        follow(&model, policy, &options, job, output.as_ref()).and_then(|(costs, effort, tables)| {
+            let (seed, threads, output_dir) = (options.seed, options.threads, request.output_dir.clone());
+            let result = SimulationResult { costs, tables, seed, threads, effort, output_dir };
+            let written = output.as_mut().map_or(Ok(()), |output| write_summary(&result, identity, output));
+            // The other ranks must not take for done what rank 0 could not write.
+            agree(job.comm, written)?;
+            Ok(result)
+        });
     match (outcome, output) {
         // Tables get their names in the end: those of an earlier simulation are still whole.
         (Err(error), Some(mut output)) if error.kind() == ErrorKind::Cancelled => {
@@ -95,20 +97,21 @@ fn follow<C: Communicator>(
     options: &SimulateOptions,
     job: &Job<'_, C>,
     output: Option<&OutputDirectory>,
-) -> Result<(Simulation, Vec<ResultTable>)> {
+) -> Result<(Simulation, Counts, Vec<ResultTable>)> {
     let begun = on_rank_0(job.comm, || {
         let folder = output.map(OutputDirectory::tables).transpose()?;
         Ok((SimulationTables::new(model, folder.as_deref())?, folder))
     })?;
     let (mut tables, folder) = begun.unzip();
-    let costs = cobre_sddp::simulate::<Highs, C>(&model.problem, policy, options, job, &mut |block| {
-        tables.as_mut().map_or(Ok(()), |tables: &mut SimulationTables<'_>| tables.consume(block))
-    })?;
+    let mut consume =
+        |block| tables.as_mut().map_or(Ok(()), |tables: &mut SimulationTables<'_>| tables.consume(block));
+    let (costs, effort) =
+        cobre_sddp::simulate::<Highs, C>(&model.problem, policy, options, job, &mut consume)?;
     let finished = on_rank_0(job.comm, || {
         folder.flatten().as_deref().map_or(Ok(()), discard_earlier)?;
         tables.map_or_else(|| Ok(Vec::new()), SimulationTables::finish)
     })?;
-    Ok((costs, finished.unwrap_or_default()))
+    Ok((costs, effort, finished.unwrap_or_default()))
 }
 
 impl SimulateRequest {

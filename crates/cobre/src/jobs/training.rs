@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use cobre_comm::{Communicator, SharedMemoryProvider};
 use cobre_core::{Error, ErrorKind, Result};
-use cobre_lp::Highs;
+use cobre_lp::{Counts, Highs};
 use cobre_sddp::{
     Checkpoint, CutSelection, IterationRecord, Job, Problem, Risk, Stopping, Termination, TrainFailure,
     TrainOptions, Training, agree, share_problem, tell,
@@ -56,6 +56,8 @@ pub struct TrainingResult {
     pub seed: u64,
     /// Threads of this process.
     pub threads: usize,
+    /// What the solvers of this process did.
+    pub effort: Counts,
     /// Where the files are.
     pub output_dir: Option<PathBuf>,
 }
@@ -98,7 +100,7 @@ pub fn train<C: Communicator + SharedMemoryProvider>(
         let folder = path.join(Section::Training.as_str());
         let kept = if request.resume { checkpoint_files::read(&folder, &settings)? } else { None };
         let chosen = training_json(&options, request, &settings);
-        let beginning = run_record::beginning(case, job.comm.size(), &chosen)?;
+        let beginning = run_record::beginning(case, job.comm.size(), &chosen);
         Ok(Some((OutputDirectory::claim(path, Section::Training, beginning)?, kept)))
     })?;
     let (mut output, kept) = begun.flatten().unzip();
@@ -112,14 +114,14 @@ pub fn train<C: Communicator + SharedMemoryProvider>(
     let mut keep = |checkpoint: &Checkpoint| checkpoints.as_mut().map_or(Ok(()), |all| all.keep(checkpoint));
     let outcome = cobre_sddp::train_from::<Highs, C>(&problem, &options, job, start, &mut keep);
     let mut finish = |training: Training| {
-        let Training { policy, convergence, trial_points, termination } = training;
+        let Training { policy, convergence, trial_points, termination, effort } = training;
         let stand = Checkpoint { policy, convergence, trial_points };
         let is_empty = stand.convergence.is_empty();
         let is_new = stand.convergence.len() > earlier;
         if let Some(checkpoints) = checkpoints.as_mut().filter(|_| !is_empty) {
             checkpoints.write(&stand)?;
         }
-        let result = request.result(stand, termination, &options, problem_sha256.clone());
+        let result = request.result(stand, (termination, effort), &options, problem_sha256.clone());
         let Some(output) = output.as_mut() else { return Ok(result) };
         if is_empty {
             // Nothing was earned that could take the place of what an earlier training left.
@@ -188,7 +190,7 @@ impl TrainRequest {
     fn result(
         &self,
         stand: Checkpoint,
-        termination: Termination,
+        (termination, effort): (Termination, Counts),
         options: &TrainOptions,
         problem_sha256: String,
     ) -> TrainingResult {
@@ -199,6 +201,7 @@ impl TrainRequest {
             termination,
             seed: options.seed,
             threads: options.threads,
+            effort,
             output_dir: self.output_dir.clone(),
         }
     }

@@ -8,7 +8,7 @@ use cobre::{
 };
 use cobre_comm::SharedMemoryProvider;
 use cobre_core::{Error, Event, Result};
-use cobre_sddp::{Termination, agree, tell};
+use cobre_sddp::{Termination, agree, share_policy, tell};
 
 use crate::arguments::{Command, Running, Simulate, Train};
 use crate::conclusion::Ending;
@@ -108,11 +108,14 @@ fn run_simulation<C: Communicator + SharedMemoryProvider>(
     Ok(Ending::Complete)
 }
 
-/// The policy of a folder that only rank 0 needs to see: it tells the others. Collective.
-fn read_policy<C: Communicator>(folder: &Path, comm: &C) -> Result<StoredPolicy> {
+/// The policy of a folder that only rank 0 needs to see: it tells the others, and the ranks of a machine hold it once.
+/// Collective.
+fn read_policy<C: Communicator + SharedMemoryProvider>(folder: &Path, comm: &C) -> Result<StoredPolicy> {
     let read = || policy_files::load(folder).and_then(|policy| policy_files::to_bytes(&policy));
     let bytes = agree(comm, if comm.rank() == 0 { read() } else { Ok(Vec::new()) })?;
-    agree(comm, policy_files::from_bytes(&tell(comm, bytes, 0)?))
+    let mut stored = agree(comm, policy_files::from_bytes(&tell(comm, bytes, 0)?))?;
+    stored.policy = share_policy(comm, stored.policy)?;
+    Ok(stored)
 }
 
 fn validate<C: Communicator>(directory: &Path, comm: &C) -> Result<Ending> {
