@@ -30,7 +30,7 @@ host = $(shell rustc -vV | sed -n 's/^host: //p')
 pyo3_config = $(CARGO_TARGET_DIR)/maturin/pyo3-config-$(host)-3.11-abi3.txt
 as_maturin = PYO3_BUILD_EXTENSION_MODULE=1 PYO3_PYTHON=$(bin)/python PYO3_CONFIG_FILE=$(pyo3_config)
 
-.PHONY: help setup demo test lint binary mpi test-rust test-mpi test-python bench bench-mpi loom fuzz book readme wheel format clean
+.PHONY: help setup demo test lint binary mpi test-rust test-mpi test-python bench bench-mpi bench-workers loom fuzz book readme wheel format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -91,6 +91,9 @@ bench: setup ## Compare with other programs (minutes; benches/ says what is meas
 
 bench-mpi: setup ## Compare communication with the MPIs of this machine (minutes)
 	$(bin)/python benches/compare_mpi.py $(BENCH_ARGS)
+
+bench-workers: setup ## Compare one worker process with several (minutes)
+	$(bin)/python benches/compare_workers.py $(BENCH_ARGS)
 
 loom: ## Check the protocol of shared memory in every order of events (a minute)
 	RUSTFLAGS='--cfg loom' CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/loom cargo test $(cargo_flags) --package cobre-comm --features shm --lib
