@@ -8,6 +8,9 @@ __version__: str
 
 _Path: TypeAlias = str | PathLike[str]
 
+# Directory, name, files that were there, contents of those that were read, overrides as JSON.
+_CaseState: TypeAlias = tuple[_Path, str, list[str], dict[str, bytes], str | None]
+
 Cell: TypeAlias = bool | int | float | str | None
 """One value of a table, as Python reads it."""
 
@@ -76,7 +79,11 @@ class Table:
 
 @final
 class Case:
-    """A hydrothermal case, read and validated."""
+    """A hydrothermal case, read and validated.
+
+    It holds the contents of its files; `pickle` and `copy` carry them and validate them again, without the
+    directory.
+    """
 
     @classmethod
     def load(cls, path: _Path, overrides_json: str | None = None) -> Case:
@@ -127,6 +134,16 @@ class Case:
 
     def tables(self) -> dict[str, Table]:
         """The system as tables."""
+
+    def with_overrides(self, overrides_json: str | None = None) -> Case:
+        """The case of the same files, as they were read, with these overrides alone.
+
+        Raises `ValidationError`.
+        """
+
+    @classmethod
+    def _restore(cls, state: _CaseState, /) -> Case: ...
+    def __reduce__(self) -> tuple[Callable[[_CaseState], Case], tuple[_CaseState]]: ...
 
 @final
 class Policy:
@@ -356,11 +373,12 @@ class Backend:
     """How one of several processes finds the others; each calls `train` or `simulate` with its own.
 
     A backend serves one job: a second one raises `CobreError` (`IncompatibleSettings`). No variable of the
-    environment is read, except for `COBRE_COMM_LIFELINE`. The ranks wait up to 30 s for each other when the
-    job begins; `CobreError` (`BackendFailure`) says who did not come. `timeout_secs` ends a collective that
-    waits longer for ranks that live but do not come (`WorkerError`); without it they are waited for, and
-    `on_stall` is told every `stall_notice_secs` (60 by default). A rank that dies is noticed at once in any
-    case.
+    environment is read, except for `COBRE_COMM_LIFELINE`.
+
+    When the job begins the ranks wait `connect_timeout_secs` (30 by default) for each other; after it
+    `IOError` (`BackendFailure`) names who did not come. Later a rank that dies is noticed at once
+    (`WorkerError`), and one that lives but does not come is waited for: `on_stall` is told every
+    `stall_notice_secs` (60 by default), and `timeout_secs` makes it an error (`IOError`).
     """
 
     @staticmethod
@@ -371,6 +389,7 @@ class Backend:
         *,
         timeout_secs: float | None = None,
         stall_notice_secs: float | None = None,
+        connect_timeout_secs: float | None = None,
     ) -> Backend:
         """Ranks of one machine over a memory file that all of them inherited.
 
@@ -389,6 +408,7 @@ class Backend:
         listener: int | None = None,
         timeout_secs: float | None = None,
         stall_notice_secs: float | None = None,
+        connect_timeout_secs: float | None = None,
     ) -> Backend:
         """Ranks over TCP; `coordinator` is rank 0's `host:port` or `[address]:port`.
 
@@ -465,7 +485,7 @@ def watch_lifeline(descriptor: int) -> None:
 
     `descriptor` is the pipe's reading end, which the parent hands down with `pass_fds`; it stays the
     caller's. The watch is a native thread: it sees the parent's death whatever Python does. The process must
-    not hold a writing end, and a second call does nothing. Raises `CobreError` (`BackendFailure`) for a
+    not hold a writing end, and a second call does nothing. Raises `IOError` (`BackendFailure`) for a
     descriptor that is no pipe.
     """
 

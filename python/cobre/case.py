@@ -19,6 +19,9 @@ __all__ = ["Case", "as_case", "example_case"]
 class Case:
     """A hydrothermal case, read and validated.
 
+    A case is what was read: it holds the contents of its files and no longer needs them. So it can be
+    pickled and used in another process or on another machine, whatever has become of its directory.
+
     Examples:
         >>> import cobre
         >>> case = cobre.Case.load(cobre.example_case())
@@ -106,18 +109,19 @@ class Case:
         return {name: Table(table) for name, table in self._native.tables().items()}
 
     def with_overrides(self, config_overrides: Mapping[str, Any]) -> Case:
-        """Read the case again with more overrides, merged over those it has.
+        """Return the case, of the files as they were read, with more overrides merged over those it has.
 
         Raises:
             ValidationError: As :meth:`load`.
             TypeError: As :meth:`load`.
         """
         _check_mapping(config_overrides)
-        return Case.load(self.directory, _merged(self._config_overrides, config_overrides))
+        merged = _merged(self._config_overrides, config_overrides)
+        return Case(self._native.with_overrides(_json_of(merged)), merged)
 
-    def __reduce__(self) -> tuple[object, ...]:
-        """Pickle by directory and overrides: a case is its files."""
-        return (Case.load, (str(self.directory.resolve()), self._config_overrides or None))
+    def __reduce__(self) -> tuple[type[Case], tuple[_core.Case, dict[str, Any]]]:
+        """Pickle by value."""
+        return (Case, (self._native, self._config_overrides))
 
     def __repr__(self) -> str:
         """Show name and sizes."""

@@ -1,6 +1,6 @@
 //! Loading a case directory.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::bounds::{Bounds, Entities};
 use crate::config::Config;
 use crate::correlation::Correlation;
-use crate::folder::Folder;
+use crate::folder::{Folder, Source};
 use crate::hydros::{read_hydros, read_initial_storage};
 use crate::json;
 use crate::model::Model;
@@ -22,6 +22,7 @@ use crate::problems::{Place, Problems};
 use crate::reader::shown;
 use crate::registry::Registry;
 use crate::series::{FactorSource, read_factors, read_inflow, read_load};
+use crate::snapshot::Snapshot;
 use crate::stages::read_stages;
 use crate::system::System;
 
@@ -38,11 +39,9 @@ use crate::system::System;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Case {
-    directory: PathBuf,
-    name: String,
+    snapshot: Snapshot,
     config: Config,
     effective_config: Value,
-    files: Vec<PathBuf>,
     system: Arc<System>,
 }
 
@@ -60,27 +59,53 @@ impl Case {
     /// [`ErrorKind::CoverageMismatch`], [`ErrorKind::StageMismatch`], [`ErrorKind::IncompatibleSettings`],
     /// [`ErrorKind::PhysicalConstraint`], [`ErrorKind::CapacityViolation`], [`ErrorKind::PenaltyConsistency`].
     pub fn load(directory: &Path, config_overrides: Option<&Value>) -> Result<Self> {
-        let name = folder_name(directory);
+        let snapshot = Snapshot {
+            directory: directory.to_path_buf(),
+            name: folder_name(directory),
+            overrides: config_overrides.cloned(),
+            ..Snapshot::default()
+        };
+        Self::read(snapshot, Source::Directory(directory.to_path_buf()))
+    }
+
+    /// The same case again, of what was read before: no file is touched.
+    ///
+    /// ```
+    /// # let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/four_reservoirs");
+    /// let case = cobre_hydro::Case::load(directory.as_ref(), None)?;
+    /// let twin = cobre_hydro::Case::from_snapshot(case.snapshot().clone())?;
+    /// assert_eq!((twin.name(), twin.config()), (case.name(), case.config()));
+    /// # Ok::<(), cobre_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`load`](Self::load), for a snapshot that is not of a valid case, or whose overrides were changed.
+    pub fn from_snapshot(mut snapshot: Snapshot) -> Result<Self> {
+        let present = std::mem::take(&mut snapshot.present);
+        let files = std::mem::take(&mut snapshot.files);
+        Self::read(snapshot, Source::Memory { present, files })
+    }
+
+    fn read(mut snapshot: Snapshot, source: Source) -> Result<Self> {
         let problems = Problems::default();
-        let folder = Folder::scan(directory, &problems)?;
-        let effective_config = effective_config(&folder, config_overrides);
+        let folder = Folder::open(source, &problems)?;
+        let effective_config = effective_config(&folder, snapshot.overrides.as_ref());
         let config = Config::read(effective_config.as_ref(), &problems);
         let system = read_system(&folder, &config);
-        let files = folder.into_files();
-        problems.into_result(&format!("case {name}"))?;
+        (snapshot.present, snapshot.files) = folder.into_parts();
+        problems.into_result(&format!("case {}", snapshot.name))?;
         let effective_config = effective_config.unwrap_or_default();
-        let directory = directory.to_path_buf();
-        Ok(Self { directory, name, config, effective_config, files, system: Arc::new(system) })
+        Ok(Self { snapshot, config, effective_config, system: Arc::new(system) })
     }
 
     /// The directory, as given.
     pub fn directory(&self) -> &Path {
-        &self.directory
+        &self.snapshot.directory
     }
 
     /// The name of the directory.
     pub fn name(&self) -> &str {
-        &self.name
+        &self.snapshot.name
     }
 
     /// The configuration after overrides.
@@ -88,9 +113,9 @@ impl Case {
         &self.effective_config
     }
 
-    /// Every file that was read, relative to the directory, sorted.
-    pub fn input_files(&self) -> &[PathBuf] {
-        &self.files
+    /// What was read, byte by byte.
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
     }
 
     /// True unless `training.enabled` is false.

@@ -1,9 +1,10 @@
 //! The first layer: which files a case directory holds, and which it must not.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
-use std::fs;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::{fs, io};
 
 use cobre_core::{Error, ErrorKind, Problem, Result};
 use serde_json::Value;
@@ -75,56 +76,35 @@ const ROOMS: &[&str] = &["system", "scenarios", "constraints"];
 /// Directories that hold results: never read, so they may stand beside the input.
 const RESULT_ROOMS: &[&str] = &["output", "out", "results"];
 
-/// The files of a case.
+/// Where the files of a case come from.
+pub(crate) enum Source {
+    /// A directory.
+    Directory(PathBuf),
+    /// What was read of one before.
+    Memory { present: BTreeSet<String>, files: BTreeMap<String, Arc<[u8]>> },
+}
+
+/// The files of a case, each read once.
 pub(crate) struct Folder<'a> {
-    root: &'a Path,
+    source: Source,
     present: BTreeSet<String>,
-    read: RefCell<BTreeSet<PathBuf>>,
+    read: RefCell<BTreeMap<String, Arc<[u8]>>>,
     pub(crate) problems: &'a Problems,
 }
 
 impl<'a> Folder<'a> {
-    /// Lists the directory and refuses what the format does not know or Cobre does not model.
-    pub(crate) fn scan(root: &'a Path, problems: &'a Problems) -> Result<Self> {
-        if !root.is_dir() {
-            let problem = Problem {
-                kind: ErrorKind::MissingFile,
-                file: root.display().to_string(),
-                entity: String::new(),
-                field: String::new(),
-                value: if root.exists() { "a file" } else { "nothing" }.to_owned(),
-                expected: "a case directory".to_owned(),
-                suggestion: None,
-            };
-            return Err(Error::from_problems("the case cannot be read", vec![problem]));
-        }
-        let mut folder = Self { root, present: BTreeSet::new(), read: RefCell::default(), problems };
-        folder.list("")?;
-        for room in ROOMS.iter().filter(|room| root.join(room).is_dir()) {
-            folder.list(&format!("{room}/"))?;
-        }
+    /// Lists the files and refuses what the format does not know or Cobre does not model.
+    pub(crate) fn open(source: Source, problems: &'a Problems) -> Result<Self> {
+        let present = match &source {
+            Source::Directory(root) => list_all(root)?,
+            Source::Memory { present, .. } => present.clone(),
+        };
+        let folder = Self { source, present, read: RefCell::default(), problems };
         for name in &folder.present {
             folder.check_known(name);
         }
         folder.refuse_features();
         Ok(folder)
-    }
-
-    fn list(&mut self, room: &str) -> Result<()> {
-        let path = self.root.join(room);
-        let failed = |source: std::io::Error| {
-            let error = Error::new(ErrorKind::MissingFile, "a directory of the case cannot be listed");
-            error.with("path", path.display().to_string()).caused_by(source)
-        };
-        for entry in fs::read_dir(&path).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let is_room = room.is_empty() && ROOMS.contains(&name.as_str());
-            if !is_room && !is_aside(&name, room.is_empty() && entry.path().is_dir()) {
-                self.present.insert(format!("{room}{name}"));
-            }
-        }
-        Ok(())
     }
 
     fn check_known(&self, name: &str) {
@@ -151,15 +131,24 @@ impl<'a> Folder<'a> {
         }
         for (stem, feature) in REFUSED_TABLES {
             let Some(file) = self.table_file(stem) else { continue };
-            self.note_read(&file);
-            if !Table::is_empty_file(&self.root.join(&file)) {
+            if !self.bytes(&file).is_ok_and(|bytes| Table::is_empty(&file, bytes)) {
                 self.problems.add(Place::file(&file).refused("", "the file", feature));
             }
         }
     }
 
-    fn note_read(&self, file: &str) {
-        self.read.borrow_mut().insert(PathBuf::from(file));
+    fn bytes(&self, file: &str) -> io::Result<Arc<[u8]>> {
+        if let Some(bytes) = self.read.borrow().get(file) {
+            return Ok(Arc::clone(bytes));
+        }
+        let bytes: Arc<[u8]> = match &self.source {
+            Source::Directory(root) => fs::read(root.join(file))?.into(),
+            Source::Memory { files, .. } => {
+                files.get(file).cloned().ok_or_else(|| io::Error::other("the snapshot does not hold it"))?
+            }
+        };
+        self.read.borrow_mut().insert(file.to_owned(), Arc::clone(&bytes));
+        Ok(bytes)
     }
 
     fn table_file(&self, stem: &str) -> Option<String> {
@@ -177,9 +166,9 @@ impl<'a> Folder<'a> {
         }
     }
 
-    /// Every file that was opened, relative to the case directory, sorted.
-    pub(crate) fn into_files(self) -> Vec<PathBuf> {
-        self.read.into_inner().into_iter().collect()
+    /// What the folder holds, and the contents of what was read.
+    pub(crate) fn into_parts(self) -> (BTreeSet<String>, BTreeMap<String, Arc<[u8]>>) {
+        (self.present, self.read.into_inner())
     }
 
     /// A document that every case has.
@@ -202,9 +191,8 @@ impl<'a> Folder<'a> {
         if !self.present.contains(file) {
             return None;
         }
-        self.note_read(file);
         let place = Place::file(file);
-        let text = match fs::read_to_string(self.root.join(file)) {
+        let text = match self.bytes(file).and_then(|bytes| io::read_to_string(&bytes[..])) {
             Ok(text) => text,
             Err(error) => {
                 self.problems.add(place.problem(ErrorKind::ParseError, "", error, "a UTF-8 text file"));
@@ -230,8 +218,7 @@ impl<'a> Folder<'a> {
     /// A table that a case may have.
     pub(crate) fn table(&self, stem: &str, rules: &[ColumnRule]) -> Option<Table> {
         let file = self.table_file(stem)?;
-        self.note_read(&file);
-        Table::read(self.root, &file, rules, self.problems)
+        Table::read(&file, self.bytes(&file), rules, self.problems)
     }
 
     /// True when a table is there, readable or not.
@@ -245,6 +232,45 @@ impl<'a> Folder<'a> {
         let problem = Place::file(&file).problem(ErrorKind::MissingFile, "", "no such file", needed_for);
         self.problems.add(suggesting(problem, format!("{stem}.csv is accepted too")));
     }
+}
+
+/// Every file of a case directory, and of its rooms, that may be input.
+fn list_all(root: &Path) -> Result<BTreeSet<String>> {
+    if !root.is_dir() {
+        let problem = Problem {
+            kind: ErrorKind::MissingFile,
+            file: root.display().to_string(),
+            entity: String::new(),
+            field: String::new(),
+            value: if root.exists() { "a file" } else { "nothing" }.to_owned(),
+            expected: "a case directory".to_owned(),
+            suggestion: None,
+        };
+        return Err(Error::from_problems("the case cannot be read", vec![problem]));
+    }
+    let mut present = BTreeSet::new();
+    list(root, "", &mut present)?;
+    for room in ROOMS.iter().filter(|room| root.join(room).is_dir()) {
+        list(root, &format!("{room}/"), &mut present)?;
+    }
+    Ok(present)
+}
+
+fn list(root: &Path, room: &str, present: &mut BTreeSet<String>) -> Result<()> {
+    let path = root.join(room);
+    let failed = |source: io::Error| {
+        let error = Error::new(ErrorKind::MissingFile, "a directory of the case cannot be listed");
+        error.with("path", path.display().to_string()).caused_by(source)
+    };
+    for entry in fs::read_dir(&path).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let is_room = room.is_empty() && ROOMS.contains(&name.as_str());
+        if !is_room && !is_aside(&name, room.is_empty() && entry.path().is_dir()) {
+            present.insert(format!("{room}{name}"));
+        }
+    }
+    Ok(())
 }
 
 fn all_names() -> Vec<String> {

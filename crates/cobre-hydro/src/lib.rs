@@ -27,9 +27,11 @@ mod registry;
 mod results;
 mod rows;
 mod series;
+mod snapshot;
 mod stages;
 mod system;
 mod tables;
 
 pub use case::Case;
 pub use model::Model;
+pub use snapshot::Snapshot;

@@ -1,13 +1,15 @@
 //! Tables of the case: Parquet or CSV, columns of ids and of numbers.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use arrow::array::{Array, AsArray};
 use arrow::compute::{cast, concat_batches};
 use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use arrow::record_batch::RecordBatch;
+use bytes::Bytes;
 use cobre_core::ErrorKind;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
@@ -72,12 +74,16 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// Reads a file; `None` when it is no table at all.
-    pub(crate) fn read(root: &Path, file: &str, rules: &[ColumnRule], problems: &Problems) -> Option<Self> {
+    /// Reads a file's contents; `None` when they are no table at all.
+    pub(crate) fn read(
+        file: &str,
+        contents: io::Result<Arc<[u8]>>,
+        rules: &[ColumnRule],
+        problems: &Problems,
+    ) -> Option<Self> {
         let place = Place::file(file);
-        let path = root.join(file);
-        let raw = read_raw(&path);
-        let raw = match raw {
+        let contents = contents.map_err(|error| error.to_string());
+        let raw = match contents.and_then(|bytes| read_raw(file, bytes)) {
             Ok(raw) => raw,
             Err(error) => {
                 problems.add(place.problem(ErrorKind::ParseError, "", error, "a Parquet or CSV table"));
@@ -122,9 +128,9 @@ impl Table {
         Some(table)
     }
 
-    /// True when the file is a table without rows.
-    pub(crate) fn is_empty_file(path: &Path) -> bool {
-        read_raw(path).is_ok_and(|raw| raw.rows == 0)
+    /// True when a file's contents are a table without rows.
+    pub(crate) fn is_empty(file: &str, contents: Arc<[u8]>) -> bool {
+        read_raw(file, contents).is_ok_and(|raw| raw.rows == 0)
     }
 
     fn take(&mut self, rule: ColumnRule, cells: &[Cell], problems: &Problems) {
@@ -200,14 +206,13 @@ struct RawTable {
     columns: Vec<(String, Vec<Cell>)>,
 }
 
-fn read_raw(path: &Path) -> Result<RawTable, String> {
-    let csv = path.extension().is_some_and(|extension| extension == "csv");
-    if csv { read_csv(path) } else { read_parquet(path) }
+fn read_raw(file: &str, contents: Arc<[u8]>) -> Result<RawTable, String> {
+    let csv = Path::new(file).extension().is_some_and(|extension| extension == "csv");
+    if csv { read_csv(&contents) } else { read_parquet(contents) }
 }
 
-fn read_csv(path: &Path) -> Result<RawTable, String> {
-    let bytes = fs::read(path).map_err(|error| error.to_string())?;
-    let text = String::from_utf8(bytes).map_err(|error| error.to_string())?;
+fn read_csv(contents: &[u8]) -> Result<RawTable, String> {
+    let text = str::from_utf8(contents).map_err(|error| error.to_string())?;
     let mut reader = csv::ReaderBuilder::new()
         .trim(csv::Trim::All)
         .from_reader(text.trim_start_matches('\u{feff}').as_bytes());
@@ -235,9 +240,9 @@ fn csv_cell(text: &str) -> Cell {
     text.parse::<f64>().map_or_else(|_| Cell::Text(text.to_owned()), Cell::Real)
 }
 
-fn read_parquet(path: &Path) -> Result<RawTable, String> {
-    let file = File::open(path).map_err(|error| error.to_string())?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| error.to_string())?;
+fn read_parquet(contents: Arc<[u8]>) -> Result<RawTable, String> {
+    let contents = Bytes::from_owner(contents);
+    let builder = ParquetRecordBatchReaderBuilder::try_new(contents).map_err(|error| error.to_string())?;
     let schema = builder.schema().clone();
     let reader = builder.build().map_err(|error| error.to_string())?;
     let batches: Vec<RecordBatch> = reader.collect::<Result<_, _>>().map_err(|error| error.to_string())?;

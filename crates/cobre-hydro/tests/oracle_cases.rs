@@ -77,7 +77,7 @@ fn supplied_openings_are_used_as_they_are() {
     let (name, openings) = case.tables().unwrap().into_iter().next_back().unwrap();
     assert_eq!((name, openings.num_rows()), ("openings", 480));
     assert_eq!(case.model().unwrap().problem.nodes[0].openings.len(), 10);
-    assert!(case.input_files().iter().any(|file| file.ends_with("noise_openings.parquet")));
+    assert!(case.snapshot().files.keys().any(|file| file.ends_with("noise_openings.parquet")));
 }
 
 fn copy(from: &std::path::Path, to: &std::path::Path) {

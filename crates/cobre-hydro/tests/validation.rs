@@ -12,7 +12,7 @@ fn the_small_case_is_valid() {
     assert_eq!(case.name(), "small");
     assert!(case.is_training_enabled() && !case.is_simulation_enabled());
     assert_eq!(case.train_options().seed, 42);
-    assert_eq!(case.input_files().len(), 10);
+    assert_eq!(case.snapshot().files.len(), 10);
 }
 
 #[test]

@@ -24,7 +24,8 @@ impl PyBackend {
     #[staticmethod]
     #[pyo3(
         signature = (descriptor, rank, size, **options),
-        text_signature = "(descriptor, rank, size, *, timeout_secs=None, stall_notice_secs=None)"
+        text_signature = "(descriptor, rank, size, *, timeout_secs=None, stall_notice_secs=None, \
+                          connect_timeout_secs=None)"
     )]
     fn shm(
         py: Python<'_>,
@@ -37,9 +38,10 @@ impl PyBackend {
         let mut config = ShmConfig::new("", rank, size);
         config.descriptor = Some(descriptor);
         config.timeout = duration(py, &mut options, "timeout_secs")?;
-        if let Some(notice) = duration(py, &mut options, "stall_notice_secs")? {
-            config.stall_notice = notice;
-        }
+        let notice = duration(py, &mut options, "stall_notice_secs")?;
+        config.stall_notice = notice.unwrap_or(config.stall_notice);
+        let connect = duration(py, &mut options, "connect_timeout_secs")?;
+        config.connect_timeout = connect.unwrap_or(config.connect_timeout);
         options.refuse_rest()?;
         Ok(Self::new("shm", (rank, size), BackendKind::Shm(config)))
     }
@@ -48,7 +50,7 @@ impl PyBackend {
     #[pyo3(
         signature = (coordinator, rank, size, token, **options),
         text_signature = "(coordinator, rank, size, token, *, listener=None, timeout_secs=None, \
-                          stall_notice_secs=None)"
+                          stall_notice_secs=None, connect_timeout_secs=None)"
     )]
     fn tcp(
         py: Python<'_>,
@@ -62,9 +64,10 @@ impl PyBackend {
         let mut config = TcpConfig::new(rank, size, coordinator);
         config.token = Some(secret(token).into_python(py)?);
         config.timeout = duration(py, &mut options, "timeout_secs")?;
-        if let Some(notice) = duration(py, &mut options, "stall_notice_secs")? {
-            config.stall_notice = notice;
-        }
+        let notice = duration(py, &mut options, "stall_notice_secs")?;
+        config.stall_notice = notice.unwrap_or(config.stall_notice);
+        let connect = duration(py, &mut options, "connect_timeout_secs")?;
+        config.connect_timeout = connect.unwrap_or(config.connect_timeout);
         let listener: Option<u32> = options.take("listener")?;
         options.refuse_rest()?;
         if let Some(descriptor) = listener {

@@ -1,12 +1,13 @@
 //! Cases in Python.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
-use cobre::{Case, Problem, Table, fingerprint, jobs};
-use cobre_core::{Error, ErrorKind};
+use cobre::{Case, Problem, Snapshot, Table, fingerprint, jobs};
+use cobre_core::{Error, ErrorKind, Result};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyType};
+use pyo3::types::{PyBytes, PyDict, PyType};
 
 use crate::error::IntoPython;
 use crate::table::PyTable;
@@ -29,12 +30,15 @@ impl PyCase {
         path: PathBuf,
         overrides_json: Option<&str>,
     ) -> PyResult<Self> {
-        let overrides = overrides_json.map(serde_json::from_str).transpose().map_err(|error| {
-            Error::new(ErrorKind::ParseError, "the configuration overrides are no JSON").caused_by(error)
-        });
-        let overrides: Option<serde_json::Value> = overrides.into_python(py)?;
-        let case = py.detach(|| Case::load(&path, overrides.as_ref())).into_python(py)?;
-        Ok(Self { case: Arc::new(case), problem: OnceLock::new() })
+        let overrides = parsed(overrides_json).into_python(py)?;
+        py.detach(|| Case::load(&path, overrides.as_ref())).map(Self::from).into_python(py)
+    }
+
+    #[pyo3(signature = (overrides_json=None))]
+    fn with_overrides(&self, py: Python<'_>, overrides_json: Option<&str>) -> PyResult<Self> {
+        let overrides = parsed(overrides_json).into_python(py)?;
+        let snapshot = Snapshot { overrides, ..self.case.snapshot().clone() };
+        py.detach(|| Case::from_snapshot(snapshot)).map(Self::from).into_python(py)
     }
 
     #[getter]
@@ -111,6 +115,41 @@ impl PyCase {
 
     fn __repr__(&self) -> String {
         format!("Case({:?}, {:?})", self.name(), self.directory())
+    }
+
+    #[classmethod]
+    fn _restore(_: &Bound<'_, PyType>, py: Python<'_>, state: State<'_>) -> PyResult<Self> {
+        let (directory, name, present, files, overrides) = state;
+        let present = present.into_iter().collect();
+        let files = files.into_iter().map(|(file, bytes)| (file, Arc::from(bytes.as_bytes()))).collect();
+        let overrides = parsed(overrides.as_deref()).into_python(py)?;
+        let snapshot = Snapshot { directory, name, present, files, overrides };
+        py.detach(|| Case::from_snapshot(snapshot)).map(Self::from).into_python(py)
+    }
+
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, (State<'py>,))> {
+        let Snapshot { directory, name, present, files, overrides } = slf.get().case.snapshot().clone();
+        // Another process may have another working directory.
+        let directory = std::path::absolute(&directory).unwrap_or(directory);
+        let present = present.into_iter().collect();
+        let files = files.into_iter().map(|(file, bytes)| (file, PyBytes::new(slf.py(), &bytes))).collect();
+        let overrides = overrides.map(|overrides| overrides.to_string());
+        Ok((slf.get_type().getattr("_restore")?, ((directory, name, present, files, overrides),)))
+    }
+}
+
+/// A snapshot in types of Python: directory, name, present files, contents by file, overrides as JSON.
+type State<'py> = (PathBuf, String, Vec<String>, BTreeMap<String, Bound<'py, PyBytes>>, Option<String>);
+
+fn parsed(overrides_json: Option<&str>) -> Result<Option<serde_json::Value>> {
+    overrides_json.map(serde_json::from_str).transpose().map_err(|error| {
+        Error::new(ErrorKind::ParseError, "the configuration overrides are no JSON").caused_by(error)
+    })
+}
+
+impl From<Case> for PyCase {
+    fn from(case: Case) -> Self {
+        Self { case: Arc::new(case), problem: OnceLock::new() }
     }
 }
 

@@ -28,7 +28,7 @@ pub use cobre_comm::{
     BackendKind, CommBackend, Communicator, LocalBackend, Session, ShmConfig, Stall, TcpConfig, Token,
     watch_lifeline,
 };
-pub use cobre_hydro::Case;
+pub use cobre_hydro::{Case, Snapshot};
 pub use cobre_lp::Counts;
 pub use cobre_sddp::{Job, Policy, Problem, Risk, Stopping, StoppingMode, StoppingRule};
 pub use fingerprint::fingerprint;

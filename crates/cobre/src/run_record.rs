@@ -100,12 +100,9 @@ impl RunRecord {
 }
 
 /// What is known of a job when it begins.
-///
-/// # Errors
-/// [`ErrorKind::OutputNotFound`], [`ErrorKind::OutputCorrupted`] when an input file cannot be read any more.
-pub fn beginning(case: &Case, ranks: usize, options: &Value) -> Result<Value> {
+pub fn beginning(case: &Case, ranks: usize, options: &Value) -> Value {
     let directory = case.directory().canonicalize().unwrap_or_else(|_| case.directory().to_owned());
-    Ok(json!({
+    json!({
         "status": "running",
         "started": now(),
         "cobre_version": crate::VERSION,
@@ -116,8 +113,8 @@ pub fn beginning(case: &Case, ranks: usize, options: &Value) -> Result<Value> {
         "case_directory": directory.display().to_string(),
         "config": case.config(),
         "options": options,
-        "inputs": input_hashes(case)?,
-    }))
+        "inputs": input_hashes(case),
+    })
 }
 
 /// The time in UTC, as RFC 3339 with milliseconds.
@@ -149,16 +146,10 @@ pub fn stopping_json(stopping: &Stopping) -> Value {
     json!({ "stopping_rules": rules.collect::<Vec<_>>(), "stopping_mode": mode })
 }
 
-/// SHA-256 of every input file, by its path in the case.
-fn input_hashes(case: &Case) -> Result<Value> {
-    let mut hashes = Map::new();
-    for file in case.input_files() {
-        let path = case.directory().join(file);
-        let bytes = fs::read(&path).map_err(|error| read_failed(&path, error))?;
-        let name = path.strip_prefix(case.directory()).unwrap_or(&path);
-        hashes.insert(name.display().to_string(), json!(sha256(&bytes)));
-    }
-    Ok(Value::Object(hashes))
+/// SHA-256 of every input file, by its path in the case: of the bytes that were read, whatever the disk holds now.
+fn input_hashes(case: &Case) -> Value {
+    let files = &case.snapshot().files;
+    files.iter().map(|(file, bytes)| (file.clone(), json!(sha256(bytes)))).collect::<Map<_, _>>().into()
 }
 
 fn host() -> String {

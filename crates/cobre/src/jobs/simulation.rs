@@ -65,7 +65,7 @@ pub fn simulate<C: Communicator>(
         let Some(path) = &request.output_dir else { return Ok(None) };
         let mut chosen = identity.clone();
         chosen["threads"] = json!(options.threads);
-        let beginning = run_record::beginning(case, job.comm.size(), &chosen)?;
+        let beginning = run_record::beginning(case, job.comm.size(), &chosen);
         OutputDirectory::claim(path, Section::Simulation, beginning).map(Some)
     })?;
     let mut output = begun.flatten();

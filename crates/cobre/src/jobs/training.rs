@@ -99,7 +99,7 @@ pub fn train<C: Communicator>(
         let folder = path.join(Section::Training.as_str());
         let kept = if request.resume { checkpoint_files::read(&folder, &settings)? } else { None };
         let chosen = training_json(&options, request, &settings);
-        let beginning = run_record::beginning(case, job.comm.size(), &chosen)?;
+        let beginning = run_record::beginning(case, job.comm.size(), &chosen);
         Ok(Some((OutputDirectory::claim(path, Section::Training, beginning)?, kept)))
     })?;
     let (mut output, kept) = begun.flatten().unzip();
