@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = [
+    "CHUNK",
+    "CHUNKS_AT_ONCE",
     "Happened",
     "Logged",
     "Raised",
@@ -29,7 +31,11 @@ __all__ = [
 ]
 
 _LENGTH: Final = struct.Struct("!Q")
-_CHUNK: Final = 1 << 16
+
+CHUNK: Final = 1 << 16
+"""Bytes read at a time."""
+CHUNKS_AT_ONCE: Final = 16
+"""Reads in a row before others have their turn."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +109,7 @@ class Wire:
         """Take the socket over."""
         self._end = end
         self._received = bytearray()
+        self.is_drained = True
         self._lock = threading.Lock()
 
     def fileno(self) -> int:
@@ -126,28 +133,34 @@ class Wire:
             EOFError: The other end is closed.
         """
         while (content := self._next()) is None:
-            chunk = self._end.recv(_CHUNK)
+            chunk = self._end.recv(CHUNK)
             if not chunk:
                 raise EOFError
             self._received += chunk
         return pickle.loads(content)  # noqa: S301 - see the class
 
     def arrived(self) -> Iterator[object]:
-        """Return the messages that are there, without waiting for the rest of one that is not complete."""
-        while True:
-            chunk = self.take()
-            if not chunk:
-                return
+        """Return messages that are there, without waiting for the rest of one that is not complete."""
+        for chunk in self.chunks():
             self._received += chunk
             while (content := self._next()) is not None:
                 yield pickle.loads(content)  # noqa: S301 - see the class
 
-    def take(self) -> bytes:
-        """Return bytes that are there; none when there are none, or no more will come."""
-        try:
-            return self._end.recv(_CHUNK, socket.MSG_DONTWAIT)
-        except (BlockingIOError, ConnectionResetError):
-            return b""
+    def chunks(self) -> Iterator[bytes]:
+        """Return what is there, in pieces; :attr:`is_drained` tells whether that was all.
+
+        It is not when the other end writes as fast as this one reads: others want to be heard as well.
+        """
+        self.is_drained = False
+        for _ in range(CHUNKS_AT_ONCE):
+            try:
+                chunk = self._end.recv(CHUNK, socket.MSG_DONTWAIT)
+            except (BlockingIOError, ConnectionResetError):
+                chunk = b""
+            if not chunk:
+                self.is_drained = True
+                return
+            yield chunk
 
     def close(self) -> None:
         """Close this end."""

@@ -56,7 +56,7 @@ def run_job(
 
     Raises:
         WorkerError: A worker raised or died.
-        CobreError: A process could not be started (``BackendFailure``).
+        IOError: A process could not be started (``BackendFailure``).
     """
     payload = Payload(value)
     crew = _Crew(size)
@@ -111,7 +111,7 @@ class _Crew:
                     # Asked before the pipes are read: what a process sent before its end is there by then.
                     has_ended = process.exit_code is not None
                     self._take(process, on_event)
-                    if has_ended:
+                    if has_ended and process.is_drained:
                         ears.close(process)
                         if process.rank not in self._outcomes:
                             self._failed.append(process)
@@ -130,7 +130,7 @@ class _Crew:
                 for process in ears.heard():
                     has_ended = process.exit_code is not None
                     process.discard_messages()
-                    if has_ended:
+                    if has_ended and process.is_drained:
                         ears.close(process)
 
     def failures(self) -> list[Failure]:
@@ -185,9 +185,10 @@ class _Ears:
         self._poll.close()
 
     def heard(self) -> set[WorkerProcess]:
-        """Wait a moment and return the processes in question; their pipes must then be read to the end."""
-        owners = {self._owners[descriptor] for descriptor, _ in self._poll.poll(_PULSE_SECS)}
-        return owners & self.open
+        """Return the processes whose pipes are to be read; wait a moment when there are none."""
+        unread = {process for process in self.open if not process.is_drained}
+        found = self._poll.poll(0.0 if unread else _PULSE_SECS)
+        return unread | {self._owners[descriptor] for descriptor, _ in found} & self.open
 
     def close(self, process: WorkerProcess) -> None:
         """Listen no longer to a process that has ended."""

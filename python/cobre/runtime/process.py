@@ -18,8 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import cobre
-from cobre.errors import CobreError
+from cobre.errors import IOError
 from cobre.runtime._wire import (
+    CHUNK,
+    CHUNKS_AT_ONCE,
     Logged,
     Returned,
     Start,
@@ -106,7 +108,7 @@ class WorkerProcess:
             stays: Whether it waits for more tasks after the first.
 
         Raises:
-            CobreError: The process could not be started (``BackendFailure``).
+            IOError: The process could not be started (``BackendFailure``).
         """
         self.rank: Final = rank
         self._owner = os.getpid()
@@ -136,6 +138,7 @@ class WorkerProcess:
         _register_exit_hook()
         _living.add(self)
         self._is_closed = False
+        self._is_stderr_drained = True
         self._tail = bytearray()
         self._send(Start(rank, size, stays, logging.getLogger().getEffectiveLevel(), descriptors))
 
@@ -148,6 +151,11 @@ class WorkerProcess:
     def exit_code(self) -> int | None:
         """Exit code: the negative number of the signal that ended the process, ``None`` while it lives."""
         return self._process.poll()
+
+    @property
+    def is_drained(self) -> bool:
+        """Tell whether all was read that was there when :meth:`messages` was called last."""
+        return self.wire.is_drained and self._is_stderr_drained
 
     @property
     def stderr_tail(self) -> str:
@@ -166,7 +174,7 @@ class WorkerProcess:
         self._send(Stop())
 
     def messages(self) -> Iterator[object]:
-        """Return the events and outcomes that are there; records of ``logging`` and stderr are seen to."""
+        """Return events and outcomes that are there; records of ``logging`` and stderr are seen to."""
         self._read_stderr()
         for message in self.wire.arrived():
             if isinstance(message, Logged):
@@ -177,7 +185,7 @@ class WorkerProcess:
     def discard_messages(self) -> None:
         """Keep the process from waiting for a reader that has lost interest."""
         self._read_stderr()
-        while self.wire.take():
+        for _ in self.wire.chunks():
             pass
 
     def result(self, outcome: Returned) -> object:
@@ -203,10 +211,17 @@ class WorkerProcess:
             self.wire.send(message)
 
     def _read_stderr(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            while chunk := os.read(self.stderr, STDERR_LIMIT):
-                self._tail += chunk
-                del self._tail[:-STDERR_LIMIT]
+        self._is_stderr_drained = False
+        for _ in range(CHUNKS_AT_ONCE):
+            try:
+                chunk = os.read(self.stderr, CHUNK)
+            except BlockingIOError:
+                chunk = b""
+            if not chunk:
+                self._is_stderr_drained = True
+                return
+            self._tail += chunk
+            del self._tail[:-STDERR_LIMIT]
 
 
 def end_all(processes: Iterable[WorkerProcess]) -> None:
@@ -253,7 +268,7 @@ def _popen(
 ) -> subprocess.Popen[bytes]:
     """Start the interpreter."""
     if not sys.executable:
-        raise CobreError(
+        raise IOError(
             "workers cannot be started: it is not known which Python runs this program",
             kind="BackendFailure",
             suggestion="set sys.executable, or use one process",
@@ -272,7 +287,7 @@ def _popen(
             pass_fds=descriptors,
         )
     except OSError as error:
-        raise CobreError(
+        raise IOError(
             f"a worker could not be started: {error}",
             kind="BackendFailure",
             suggestion="see the limits of processes, memory and open files (ulimit -a), or use fewer workers",
