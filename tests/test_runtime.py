@@ -260,6 +260,9 @@ def test_where_all_report_of_others_the_named_one_is_told() -> None:
     assert error.rank == 2
     assert error.inner is not None
     assert error.inner.message == "rank 2 was lost"
+    assert error.exit_code is None
+    assert "worker 2 did not answer" in str(error)
+    assert sorted(cast("int", other.rank) for other in error.others) == [0, 1]
 
 
 def test_a_worker_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

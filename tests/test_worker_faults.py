@@ -115,6 +115,25 @@ def test_a_worker_dies_while_it_waits_for_another(backend: str, rank: int) -> No
     assert (error.rank, error.exit_code, error.inner) == (rank, -signal.SIGKILL, None)
 
 
+@pytest.mark.parametrize("backend", ["shm", "tcp"])
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_worker_that_stalls_is_named(backend: str, rank: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"COBRE_{backend.upper()}_TIMEOUT_SECS", "0.5")
+    struck: list[float] = []
+
+    def strike(event: cobre.ProgressEvent) -> None:
+        if event.iteration == 3 and not struck:
+            struck.append(time.monotonic())
+            os.kill(workers(os.getpid())[rank], signal.SIGSTOP)
+
+    error = lose(backend=backend, progress_callback=strike)
+    assert time.monotonic() - struck[0] < 0.5 + PATIENCE_SECS
+    assert (error.rank, error.exit_code) == (rank, None)
+    assert error.inner is not None
+    assert error.inner.kind == "BackendFailure"
+    assert [other.rank for other in error.others] == [1 - rank]
+
+
 @pytest.mark.slow
 def test_workers_die_at_any_time() -> None:
     moments = random.Random(20)  # noqa: S311 - a sequence that can be run again

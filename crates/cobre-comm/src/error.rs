@@ -133,8 +133,20 @@ impl From<CommError> for Error {
                 let message = format!("rank {rank} was lost: {how}");
                 Self::new(ErrorKind::WorkerFailed, message).with("rank", rank).caused_by(error)
             }
-            error => Self::new(ErrorKind::BackendFailure, "communication between the processes failed")
-                .caused_by(error),
+            error => {
+                let failed =
+                    Self::new(ErrorKind::BackendFailure, "communication between the processes failed");
+                // The rank that did not come is where to look.
+                let late = match &error {
+                    CommError::Timeout { missing, .. } => missing.first().copied(),
+                    _ => None,
+                };
+                let failed = match late {
+                    Some(rank) => failed.with("rank", rank),
+                    None => failed,
+                };
+                failed.caused_by(error)
+            }
         }
     }
 }

@@ -39,6 +39,8 @@ class Failure:
     raised: Raised | None
     """What it raised; ``None`` when it died."""
     stderr: str
+    is_reported: bool = False
+    """Whether another worker raised it, because this one did not answer."""
 
     def inner(self) -> CobreError | None:
         """Return the error that the worker raised."""
@@ -59,9 +61,11 @@ class Failure:
         if inner is None or self.raised is None:
             message = f"worker {self.rank} was lost: {_how(self.exit_code)}"
             return WorkerError(message, context=context, suggestion=_advice(self.exit_code))
-        # A worker that raised exits 1, whether or not it has come to that.
-        context["exit_code"] = 1
-        error = WorkerError(f"worker {self.rank} failed: {inner}", inner=inner, context=context)
+        if not self.is_reported:
+            # A worker that raised exits 1, whether or not it has come to that.
+            context["exit_code"] = 1
+        said = f"did not answer: {inner.message}" if self.is_reported else f"failed: {inner}"
+        error = WorkerError(f"worker {self.rank} {said}", inner=inner, context=context)
         error.__cause__ = RemoteTraceback(self.raised.traceback)
         return error
 
@@ -87,7 +91,7 @@ def _named(failures: Sequence[Failure]) -> Failure:
         rank = None if inner is None else inner.context.get("rank")
         if isinstance(rank, int) and rank != failure.rank:
             known = next((other for other in failures if other.rank == rank), None)
-            return known or Failure(rank, None, failure.raised, "")
+            return known or Failure(rank, None, failure.raised, "", is_reported=True)
     return failures[0]
 
 
