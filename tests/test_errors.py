@@ -86,6 +86,19 @@ def test_io_and_worker_errors_say_what() -> None:
     assert str(ERRORS[4].inner) == "why it did"
 
 
+def test_worker_errors_show_the_end_of_stderr() -> None:
+    lines = "".join(f"line {number}\n" for number in range(100))
+    error = cobre.WorkerError("worker 1 was lost", context={"rank": 1, "exit_code": None, "stderr": lines})
+    error.others = [cobre.WorkerError("worker 0 failed", context={"rank": 0})]
+    text = str(error)
+    assert text.startswith("worker 1 was lost (rank 1)\nthe end of its stderr:\n  line 90\n")
+    assert text.endswith("line 99")
+    again = pickle.loads(pickle.dumps(error))  # noqa: S301
+    assert again.stderr == lines
+    assert [other.rank for other in again.others] == [0]
+    assert cobre.WorkerError("nothing is known").stderr == ""
+
+
 def test_problems_may_be_given_by_their_fields() -> None:
     error = cobre.ValidationError("one", problems=[{"file": "config.json", "expected": "a file"}])
     assert error.problems == [cobre.Problem("config.json", expected="a file")]

@@ -257,7 +257,7 @@ def callback(system, phase, iteration, *_):
         print(os.getpid(), flush=True)
 try:
     train(100_000, backend=backend(timeout_secs=1), callback=callback)
-except cobre.IOError as error:
+except cobre.WorkerError as error:
     tell(message=str(error), kind=error.kind)
 """
     with ranks_of("shm", body) as ranks:
@@ -265,7 +265,7 @@ except cobre.IOError as error:
         output, errors = ranks[0].communicate(timeout=LIMIT_SECS)
         assert output, errors
         told = json.loads(output)
-        assert told["kind"] == "BackendFailure"
+        assert told["kind"] == "WorkerFailed"
         assert "rank 1" in told["message"]
 
 

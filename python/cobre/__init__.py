@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from cobre.stopping import BoundStalling, IterationLimit, TimeLimit
     from cobre.tables import Table
     from cobre.training import IterationRecord, TrainingResult, train
+    from cobre.workers import WorkerInfo
 
 __version__ = "0.1.0"
 
@@ -49,6 +50,7 @@ __all__ = [
     "TrainingResult",
     "ValidationError",
     "WorkerError",
+    "WorkerInfo",
     "__version__",
     "example_case",
     "simulate",
@@ -74,6 +76,7 @@ _HOME_OF = {
     "TrainingResult": "training",
     "ValidationError": "errors",
     "WorkerError": "errors",
+    "WorkerInfo": "workers",
     "example_case": "case",
     "simulate": "simulation",
     "train": "training",

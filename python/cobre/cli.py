@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 
 import typer
 
@@ -21,6 +21,9 @@ from cobre import _report
 from cobre.progress import Progress
 from cobre.risk import Risk
 from cobre.stopping import StoppingRule
+
+if TYPE_CHECKING:
+    from cobre.workers import Backend
 
 __all__ = ["app", "main"]
 
@@ -46,7 +49,16 @@ app = typer.Typer(
 
 CaseArgument = Annotated[Path, typer.Argument(metavar="CASE", help="Directory of the case.")]
 SeedOption = Annotated[int | None, typer.Option(help="Seed of the random paths.")]
-ThreadsOption = Annotated[int | None, typer.Option(help="Threads; all cores by default.")]
+ThreadsOption = Annotated[int | None, typer.Option(help="Threads of each process; all cores by default.")]
+WorkersOption = Annotated[
+    int, typer.Option("--workers", "-w", metavar="N", help="Processes that share the work.")
+]
+BackendOption = Annotated[
+    str, typer.Option(metavar="WORD", help="How processes talk: auto, shm, tcp, or local for one process.")
+]
+RestartsOption = Annotated[
+    int, typer.Option(metavar="K", help="How many times to begin again when a worker was lost.")
+]
 SetOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -103,7 +115,10 @@ def train(
     *,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Where the results go.")],
     seed: SeedOption = None,
+    workers: WorkersOption = 1,
+    backend: BackendOption = "auto",
     threads: ThreadsOption = None,
+    restarts: RestartsOption = 0,
     iterations: Annotated[int | None, typer.Option(help="Stop after so many iterations.")] = None,
     seconds: Annotated[float | None, typer.Option(help="Stop after so many seconds.")] = None,
     alpha: Annotated[
@@ -127,7 +142,10 @@ def train(
                 config_overrides=_overrides(overrides),
                 risk=_risk(alpha, weight),
                 stopping=_stopping(iterations, seconds),
+                num_workers=workers,
+                backend=cast("Backend", backend),
                 threads=threads,
+                restarts=restarts,
                 progress=_progress(progress),
                 output_dir=output,
                 checkpoint_every=checkpoint_every,
@@ -151,7 +169,10 @@ def simulate(
     ] = None,
     scenarios: Annotated[int | None, typer.Option(help="Number of scenarios.")] = None,
     seed: SeedOption = None,
+    workers: WorkersOption = 1,
+    backend: BackendOption = "auto",
     threads: ThreadsOption = None,
+    restarts: RestartsOption = 0,
     overrides: SetOption = None,
     progress: ProgressOption = None,
     debug: DebugOption = False,
@@ -165,7 +186,10 @@ def simulate(
                 scenarios=scenarios,
                 seed=seed,
                 config_overrides=_overrides(overrides),
+                num_workers=workers,
+                backend=cast("Backend", backend),
                 threads=threads,
+                restarts=restarts,
                 progress=_progress(progress),
                 output_dir=output,
             )
@@ -215,7 +239,9 @@ def _errors_reported(*, debug: bool) -> Iterator[None]:
         if debug:
             _complain(traceback.format_exc().rstrip())
         _complain(f"error: {error}")
-        code = next(code for kind, code in _EXIT_CODES if isinstance(error, kind))
+        # A worker that failed by an error of its own was not lost.
+        cause = (isinstance(error, cobre.WorkerError) and error.inner) or error
+        code = next(code for kind, code in _EXIT_CODES if isinstance(cause, kind))
         raise typer.Exit(code) from error
 
 

@@ -43,6 +43,8 @@ KINDS: Final[tuple[str, ...]] = (
 )
 """Every kind of error: the same words in Python, in the compiled engine and in reports."""
 
+_STDERR_LINES: Final = 10
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -116,11 +118,9 @@ class CobreError(Exception):
     def __str__(self) -> str:
         """Say what happened, where, every problem on a line of its own, and what to do."""
         text = self.message
-        if self.context:
+        if details := self._details():
             text += (
-                " ("
-                + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in self.context.items())
-                + ")"
+                " (" + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in details.items()) + ")"
             )
         text += "".join(f"\n  {problem}" for problem in self.problems)
         if self.suggestion:
@@ -130,6 +130,10 @@ class CobreError(Exception):
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle by class, message and attributes: the constructor's keywords are all attributes."""
         return (_restore, (type(self), self.message), dict(self.__dict__))
+
+    def _details(self) -> dict[str, object]:
+        """Return what of the context belongs into the message."""
+        return self.context
 
     def _number(self, name: str) -> int | None:
         value = self.context.get(name)
@@ -210,15 +214,27 @@ class IOError(CobreError, OSError):
 
 
 class WorkerError(CobreError, RuntimeError):
-    """A worker process died or failed.
+    r"""A worker process died or failed.
+
+    Where the worker raised, the traceback of its process is the ``__cause__``.
 
     Args:
         message: What happened, as a sentence.
         inner: The error the worker reported; ``None`` when it died at the level of the operating system.
         kind: One of :data:`KINDS`.
-        context: ``rank``, ``exit_code`` and other named values.
+        context: ``rank``, ``exit_code``, ``stderr`` and other named values.
         suggestion: What the reader could do about it.
         problems: As for :class:`CobreError`.
+
+    Examples:
+        >>> context = {"rank": 1, "exit_code": -11, "stderr": "Fatal Python error: Segmentation fault\n"}
+        >>> error = WorkerError("worker 1 was lost: it was ended by SIGSEGV", context=context)
+        >>> print(error)
+        worker 1 was lost: it was ended by SIGSEGV (rank 1, exit code -11)
+        the end of its stderr:
+          Fatal Python error: Segmentation fault
+        >>> error.rank, error.exit_code, error.inner, error.others
+        (1, -11, None, [])
     """
 
     def __init__(
@@ -234,6 +250,15 @@ class WorkerError(CobreError, RuntimeError):
         """Make an error; see the class for the arguments."""
         super().__init__(message, kind=kind, context=context, suggestion=suggestion, problems=problems)
         self.inner: CobreError | None = inner
+        self.others: list[WorkerError] = []
+        """Failures of other workers: consequences of this one, mostly."""
+
+    def __str__(self) -> str:
+        """Say what happened, and how the worker's stderr ended."""
+        text = super().__str__()
+        if lines := self.stderr.rstrip().splitlines()[-_STDERR_LINES:]:
+            text += "\nthe end of its stderr:" + "".join(f"\n  {line}" for line in lines)
+        return text
 
     @property
     def rank(self) -> int | None:
@@ -244,3 +269,11 @@ class WorkerError(CobreError, RuntimeError):
     def exit_code(self) -> int | None:
         """Exit code of the process: the negative number of the signal when it was killed."""
         return self._number("exit_code")
+
+    @property
+    def stderr(self) -> str:
+        """The last 64 KiB of what the process wrote to stderr."""
+        return self._text("stderr") or ""
+
+    def _details(self) -> dict[str, object]:
+        return {name: value for name, value in self.context.items() if name != "stderr" and value is not None}

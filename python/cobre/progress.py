@@ -78,7 +78,7 @@ def display(progress: Progress, *, time_limit: float | None = None) -> Display:
 
 
 def callback_of(screen: Display, user: Callable[[ProgressEvent], object] | None) -> Callback | None:
-    """Make the callback of the compiled part: the display sees every event, then the user.
+    """Make the callback of the compiled part: the display sees every event of one process, then the user all.
 
     Raises:
         TypeError: The user's callback cannot be called.
@@ -90,7 +90,8 @@ def callback_of(screen: Display, user: Callable[[ProgressEvent], object] | None)
 
     def callback(*fields: Any) -> None:  # noqa: ANN401 - the fields of a ProgressEvent, in their order
         event = ProgressEvent(*fields)
-        screen.show(event)
+        if not event.worker_id:
+            screen.show(event)
         if user is not None:
             user(event)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from cobre import _outputs
+from cobre._distributed import run_ranks
 from cobre._native import _core
 from cobre._options import check_count, check_output, check_seed
 from cobre._text import format_money, format_number, html_table
@@ -14,6 +15,7 @@ from cobre.case import Case, as_case
 from cobre.policy import Policy, as_policy
 from cobre.progress import Progress, callback_of, display
 from cobre.tables import PathLike, Table
+from cobre.workers import Backend, WorkerInfo, check_ranks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -78,6 +80,8 @@ class SimulationResult:
     """Threads used."""
     output_dir: Path | None = field(default=None, compare=False)
     """Where the files are, when a directory was given."""
+    workers: list[WorkerInfo] | None = field(default=None, repr=False, compare=False)
+    """What each process did, by rank; ``None`` for a simulation in one process, and for a loaded one."""
     _source: _Source = field(default_factory=lambda: _Memory({}), repr=False, compare=False)
 
     @classmethod
@@ -164,15 +168,18 @@ def simulate(
     scenarios: int | None = None,
     seed: int | None = None,
     config_overrides: Mapping[str, Any] | None = None,
+    num_workers: int = 1,
+    backend: Backend = "auto",
     threads: int | None = None,
+    restarts: int = 0,
     progress_callback: Callable[[ProgressEvent], object] | None = None,
     progress: Progress = "auto",
     output_dir: PathLike | None = None,
 ) -> SimulationResult:
     """Simulate a policy. What is ``None`` comes from the case's ``config.json``.
 
-    The result does not depend on the number of threads. Ctrl-C, and an exception of the callback, stop the
-    simulation; an interrupted one writes nothing.
+    The result does not depend on the number of threads or processes. Ctrl-C, and an exception of the
+    callback, stop the simulation; an interrupted one writes nothing. About workers see :func:`cobre.train`.
 
     Args:
         case: A case, or the path of a case directory.
@@ -180,7 +187,11 @@ def simulate(
         scenarios: Number of scenarios.
         seed: Seed of the scenarios.
         config_overrides: Merged over ``config.json``.
-        threads: Threads, all cores when ``None``.
+        num_workers: Processes that share the scenarios; with one, they are simulated in this process.
+        backend: How they talk: ``"shm"`` (shared memory) or ``"tcp"``; ``"auto"`` is TCP when
+            ``COBRE_TCP_COORDINATOR`` is set, else shared memory. One process may be called ``"local"``.
+        threads: Threads of each process; by default the processes have all cores between them.
+        restarts: How many times to begin again when a worker was lost.
         progress_callback: Called with every event, in the calling thread.
         progress: Whether to show progress on stderr; ``"auto"`` does when that is a terminal.
         output_dir: Where to write the tables.
@@ -189,6 +200,7 @@ def simulate(
         ValidationError: The case or an argument cannot be used, or case and policy do not belong together.
         SolverError: A stage problem could not be solved.
         IOError: A file could not be read or written.
+        WorkerError: A worker raised (``inner`` says what) or died.
         TypeError: An argument has the wrong type.
 
     Examples:
@@ -198,20 +210,24 @@ def simulate(
         >>> cobre.simulate(case, policy, scenarios=10, seed=7, progress=False).scenarios
         10
     """
-    number_of_scenarios = None if scenarios is None else check_count("scenarios", scenarios)
-    number_of_threads = None if threads is None else check_count("threads", threads)
-    chosen_seed = None if seed is None else check_seed(seed)
-    native_case, native_policy = as_case(case, config_overrides), as_policy(policy)
+    ranks = check_ranks(num_workers, backend, threads, restarts)
+    options: dict[str, Any] = {
+        "scenarios": None if scenarios is None else check_count("scenarios", scenarios),
+        "seed": None if seed is None else check_seed(seed),
+        "threads": ranks.threads,
+        "output_dir": check_output(output_dir),
+    }
+    arguments = (as_case(case, config_overrides), as_policy(policy))
     with display(progress) as screen:
-        native = _core.simulate(
-            native_case,
-            native_policy,
-            scenarios=number_of_scenarios,
-            seed=chosen_seed,
-            threads=number_of_threads,
-            output_dir=check_output(output_dir),
-            callback=callback_of(screen, progress_callback),
-        )
+        callback = callback_of(screen, progress_callback)
+        if not ranks.are_processes:
+            return result_of(_core.simulate(*arguments, **options, callback=callback))
+        outcome = run_ranks("simulate", arguments, options, ranks, result_of=result_of, callback=callback)
+        return replace(outcome.result, workers=outcome.workers)
+
+
+def result_of(native: _core.SimulationResult) -> SimulationResult:
+    """Make the public result of that of the compiled part."""
     return SimulationResult(
         scenarios=native.scenarios,
         mean_cost=native.mean_cost,

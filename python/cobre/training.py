@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from cobre import _outputs
+from cobre._distributed import run_ranks
 from cobre._native import _core
 from cobre._options import check_count, check_output, check_seed, refuse
 from cobre._text import format_duration, format_money, format_number, html_table
@@ -18,6 +19,7 @@ from cobre.progress import Progress, callback_of, display
 from cobre.risk import CVaR, Expectation, Risk
 from cobre.stopping import BoundStalling, IterationLimit, StoppingRule, TimeLimit
 from cobre.tables import PathLike, Table
+from cobre.workers import Backend, Ranks, WorkerInfo, check_ranks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -86,6 +88,8 @@ class TrainingResult:
     """Threads used."""
     output_dir: Path | None = field(default=None, compare=False)
     """Where the files are, when a directory was given."""
+    workers: list[WorkerInfo] | None = field(default=None, repr=False, compare=False)
+    """What each process did, by rank; ``None`` for a training in one process, and for one that was loaded."""
 
     @classmethod
     def load(cls, path: PathLike) -> TrainingResult:
@@ -157,11 +161,6 @@ class TrainingResult:
         column = self.timings.column("elapsed_secs")
         return cast("float", column[-1]) if column else 0.0
 
-    @property
-    def workers(self) -> None:
-        """``None``: the training ran in one process."""
-        return
-
     def table(self, name: str) -> Table:
         """Return a table: ``convergence``, ``timings`` or ``cuts``.
 
@@ -212,7 +211,10 @@ def train(
     risk: Risk | None = None,
     root_risk: Risk | None = None,
     stopping: Sequence[StoppingRule] | None = None,
+    num_workers: int = 1,
+    backend: Backend = "auto",
     threads: int | None = None,
+    restarts: int = 0,
     progress_callback: Callable[[ProgressEvent], object] | None = None,
     progress: Progress = "auto",
     output_dir: PathLike | None = None,
@@ -221,10 +223,13 @@ def train(
 ) -> TrainingResult:
     """Train a policy for a case. What is ``None`` comes from the case's ``config.json``.
 
-    The result does not depend on the number of threads. Ctrl-C, and an exception of the callback, stop the
-    training after the last complete iteration: what was earned is written to ``output_dir``, and the
-    exception is raised. A process that is killed leaves its last checkpoint there. Both go on with
-    ``resume``, and end with the bytes of a training that was never stopped.
+    The result does not depend on the number of threads or processes. Ctrl-C, and an exception of the
+    callback, stop the training after the last complete iteration: what was earned is written to
+    ``output_dir``, and the exception is raised. A process that is killed leaves its last checkpoint there.
+    Both go on with ``resume``, and end with the bytes of a training that was never stopped.
+
+    Workers are fresh Python processes on this machine, in which ``__main__`` is not imported: scripts need no
+    guard. None of them outlives the training, however that ends.
 
     Args:
         case: A case, or the path of a case directory.
@@ -233,8 +238,13 @@ def train(
         risk: Measure of every stage's outcomes but the first's; see :class:`cobre.CVaR`.
         root_risk: Measure of the first stage's outcomes.
         stopping: Rules; training ends as soon as one holds.
-        threads: Threads, all cores when ``None``.
-        progress_callback: Called with every event, in the calling thread.
+        num_workers: Processes that share the work; with one, it is done in this process.
+        backend: How they talk: ``"shm"`` (shared memory) or ``"tcp"``; ``"auto"`` is TCP when
+            ``COBRE_TCP_COORDINATOR`` is set, else shared memory. One process may be called ``"local"``.
+        threads: Threads of each process; by default the processes have all cores between them.
+        restarts: How many times to go on from the last checkpoint when a worker was lost; needs
+            ``output_dir``.
+        progress_callback: Called with every event, in the calling thread; every worker tells each iteration.
         progress: Whether to show progress on stderr; ``"auto"`` does when that is a terminal.
         output_dir: Where to write the policy, the tables and checkpoints.
         checkpoint_every: Iterations between two checkpoints; when ``None``, ten, or as many more as keep the
@@ -246,6 +256,7 @@ def train(
         ValidationError: The case or an argument cannot be used, or the checkpoint is of another training.
         SolverError: A stage problem could not be solved.
         IOError: A file could not be written.
+        WorkerError: A worker raised (``inner`` says what) or died; ``str`` shows how its stderr ended.
         TypeError: An argument has the wrong type.
 
     Examples:
@@ -257,24 +268,24 @@ def train(
         [1, 2, 3]
     """
     rules = None if stopping is None else _rules(stopping)
-    risk_pair, root_pair = _risk_pair("risk", risk), _risk_pair("root_risk", root_risk)
-    number_of_threads = None if threads is None else check_count("threads", threads)
-    chosen_seed = None if seed is None else check_seed(seed)
-    interval = None if checkpoint_every is None else check_count("checkpoint_every", checkpoint_every)
+    ranks = check_ranks(num_workers, backend, threads, restarts)
+    options = {
+        "seed": None if seed is None else check_seed(seed),
+        "threads": ranks.threads,
+        "risk": _risk_pair("risk", risk),
+        "root_risk": _risk_pair("root_risk", root_risk),
+        "stopping": rules,
+        "output_dir": check_output(output_dir),
+        "checkpoint_every": _interval(checkpoint_every),
+        "resume": bool(resume),
+    }
     native_case = as_case(case, config_overrides)
     with display(progress, time_limit=_time_limit(native_case, rules)) as screen:
-        native = _core.train(
-            native_case,
-            seed=chosen_seed,
-            threads=number_of_threads,
-            risk=risk_pair,
-            root_risk=root_pair,
-            stopping=rules,
-            output_dir=check_output(output_dir),
-            checkpoint_every=interval,
-            resume=bool(resume),
-            callback=callback_of(screen, progress_callback),
-        )
+        return _train_over(ranks, native_case, options, callback_of(screen, progress_callback))
+
+
+def result_of(native: _core.TrainingResult) -> TrainingResult:
+    """Make the public result of that of the compiled part."""
     return TrainingResult(
         policy=Policy(native.policy),
         convergence=Table(native.convergence),
@@ -284,6 +295,39 @@ def train(
         threads=native.threads,
         output_dir=None if native.output_dir is None else Path(native.output_dir),
     )
+
+
+def _train_over(
+    ranks: Ranks, case: _core.Case, options: dict[str, Any], callback: _core.Callback | None
+) -> TrainingResult:
+    """Train here, or by several processes; after the loss of one it goes on from the last checkpoint."""
+    if ranks.restarts and options["output_dir"] is None:
+        expected = "0 without output_dir, where checkpoints are"
+        raise refuse("restarts", ranks.restarts, expected, kind="IncompatibleSettings")
+    if not ranks.are_processes:
+        return result_of(_core.train(case, **options, callback=callback))
+    before = _checkpoint_stamp(options["output_dir"])
+
+    def go_on() -> dict[str, Any]:
+        # A checkpoint that was there before this training began is none of it.
+        is_own = _checkpoint_stamp(options["output_dir"]) != before
+        return {**options, "resume": options["resume"] or is_own}
+
+    outcome = run_ranks(
+        "train", (case,), options, ranks, result_of=result_of, callback=callback, options_after_loss=go_on
+    )
+    return replace(outcome.result, workers=outcome.workers)
+
+
+def _checkpoint_stamp(output_dir: Path | None) -> tuple[int, int] | None:
+    """Return what changes when a checkpoint is written."""
+    if output_dir is None:
+        return None
+    try:
+        status = (output_dir / "training" / "checkpoint.bin").stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
 
 
 def _time_limit(case: _core.Case, rules: list[_core.StoppingRule] | None) -> float | None:
@@ -306,6 +350,10 @@ def _risk_pair(argument: str, risk: Risk | None) -> _core.Risk | None:
     if isinstance(risk, CVaR):
         return (float(risk.alpha), float(risk.weight))
     raise TypeError(f"{argument} must be cobre.Expectation() or cobre.CVaR(alpha, weight), not {risk!r}")
+
+
+def _interval(checkpoint_every: int | None) -> int | None:
+    return None if checkpoint_every is None else check_count("checkpoint_every", checkpoint_every)
 
 
 def _rules(stopping: Sequence[StoppingRule]) -> list[_core.StoppingRule]:

@@ -4,6 +4,7 @@ mod simulation;
 mod training;
 
 use std::num::NonZero;
+use std::path::PathBuf;
 
 use cobre_comm::Communicator;
 use cobre_core::{Error, ErrorKind, Result};
@@ -28,6 +29,11 @@ pub fn problem(case: &Case) -> Result<Problem> {
 /// Number of threads that may run at once, by the affinity mask and the limits of the process.
 pub fn available_threads() -> usize {
     std::thread::available_parallelism().map_or(1, NonZero::get)
+}
+
+/// Where a rank saves a stage problem without a solution: the output directory, where the rank sees it.
+fn failure_directory(output: Option<&PathBuf>) -> Option<PathBuf> {
+    output.filter(|path| path.is_dir()).cloned()
 }
 
 /// Runs something on rank 0 alone, and lets the other ranks know whether it went well: `None` for them.

@@ -9,7 +9,7 @@ use cobre_lp::{Counts, Highs};
 use cobre_sddp::{Job, Policy, Problem, SimulateOptions, Simulation, agree, share_problem};
 use serde_json::{Value, json};
 
-use super::{available_threads, compare_settings, on_rank_0, record_failure};
+use super::{available_threads, compare_settings, failure_directory, on_rank_0, record_failure};
 use crate::fingerprint::{fingerprint, sha256};
 use crate::output::OutputDirectory;
 use crate::run_record::{self, Section};
@@ -70,7 +70,7 @@ pub fn simulate<C: Communicator + SharedMemoryProvider>(
         OutputDirectory::claim(path, Section::Simulation, beginning).map(Some)
     })?;
     let mut output = begun.flatten();
-    options.failure_directory = output.as_ref().map(|output| output.path().to_owned());
+    options.failure_directory = failure_directory(request.output_dir.as_ref());
     let outcome =
         follow(&model, policy, &options, job, output.as_ref()).and_then(|(costs, effort, tables)| {
             let (seed, threads, output_dir) = (options.seed, options.threads, request.output_dir.clone());

@@ -12,7 +12,7 @@ use cobre_sddp::{
 };
 use serde_json::{Value, json};
 
-use super::{available_threads, compare_settings, on_rank_0, problem, record_failure};
+use super::{available_threads, compare_settings, failure_directory, on_rank_0, problem, record_failure};
 use crate::checkpoint_files::{self, Checkpoints};
 use crate::fingerprint::fingerprint;
 use crate::output::OutputDirectory;
@@ -103,8 +103,8 @@ pub fn train<C: Communicator + SharedMemoryProvider>(
         let beginning = run_record::beginning(case, job.comm.size(), &chosen);
         Ok(Some((OutputDirectory::claim(path, Section::Training, beginning)?, kept)))
     })?;
-    let (mut output, kept) = begun.flatten().unzip();
-    options.failure_directory = output.as_ref().map(|output: &OutputDirectory| output.path().to_owned());
+    let (mut output, kept): (Option<OutputDirectory>, _) = begun.flatten().unzip();
+    options.failure_directory = failure_directory(request.output_dir.as_ref());
     let start = share_checkpoint(job.comm, kept.flatten())?;
     let earlier = start.as_ref().map_or(0, |start| start.convergence.len());
     let mut checkpoints = output.as_ref().map(|output| {
