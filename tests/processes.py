@@ -98,8 +98,12 @@ def nothing_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
 
 
 def _shared_memory() -> set[str]:
-    """Names of shared memory and semaphores, but for those that tests of the native program choose."""
-    return {entry.name for entry in _SHARED.iterdir() if not entry.name.startswith("cobre-test-")}
+    """Names of the shared memory and the semaphores that Cobre and ``multiprocessing`` make.
+
+    Other programs have theirs, and tests of the native program choose names of their own.
+    """
+    names = {entry.name for entry in _SHARED.iterdir() if not entry.name.startswith("cobre-test-")}
+    return {name for name in names if name.startswith(("cobre", "mp-", "psm_", "sem.mp-"))}
 
 
 def _command(pid: int) -> bytes:
